@@ -1,0 +1,111 @@
+"""Choose which waiting sequences form the next run, and how they lie in its rows.
+
+Pure: lengths and limits in, a plan out. Knows nothing of clocks, queues or sessions; the batcher
+owns those and calls this once per run.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from server.batching.cost import Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Layout of one run: indices of the waiting sequences, row by row."""
+
+    rows: tuple[tuple[int, ...], ...]
+    width: int
+    """Tokens per row; shorter rows are padded to it."""
+
+    @property
+    def num_sequences(self) -> int:
+        """Sequences taken from the head of the queue: indices 0 to this, none left out."""
+        return sum(len(row) for row in self.rows)
+
+    @property
+    def padded_tokens(self) -> int:
+        """Tokens that the run computes."""
+        return len(self.rows) * self.width
+
+
+Planner = Callable[[Sequence[int], int], Plan]
+"""(lengths of the waiting sequences in order, token budget) -> the next run."""
+
+
+def packed(cost: Cost, min_row_tokens: int) -> Planner:
+    """Return a planner that lets several sequences share a row.
+
+    Takes from the head without looking past a sequence that does not fit, so none can be overtaken
+    for ever. The head always runs, whatever the budget: admission refused what no run can hold.
+    """
+
+    def plan(lengths: Sequence[int], max_batch_tokens: int) -> Plan:
+        count = _fitting_prefix(lengths, max_batch_tokens)
+        best = _best_layout(lengths[:count], cost, min_row_tokens, max_batch_tokens)
+        if cost.run(len(best.rows), best.width) > cost.alone(lengths[:count]):
+            return Plan(rows=((0,),), width=lengths[0])
+        return best
+
+    return plan
+
+
+def padded(max_batch_rows: int) -> Planner:
+    """Return a planner that gives every sequence its own row, first come first served.
+
+    This is what servers without packing do; it is here to be measured against.
+    """
+
+    def plan(lengths: Sequence[int], max_batch_tokens: int) -> Plan:
+        del max_batch_tokens  # rows are the only limit of this policy
+        count = min(len(lengths), max_batch_rows)
+        return Plan(rows=tuple((i,) for i in range(count)), width=max(lengths[:count]))
+
+    return plan
+
+
+def _fitting_prefix(lengths: Sequence[int], max_batch_tokens: int) -> int:
+    total = 0
+    for count, length in enumerate(lengths):
+        total += length
+        if total > max_batch_tokens:
+            return max(count, 1)
+    return len(lengths)
+
+
+def _best_layout(
+    lengths: Sequence[int], cost: Cost, min_row_tokens: int, max_batch_tokens: int
+) -> Plan:
+    """Return the cheapest layout whose rows stay within the budget; one long row always does."""
+    longest = max(lengths)
+    widths = {longest, sum(lengths)}
+    width = max(longest, min_row_tokens)
+    while width < sum(lengths):
+        widths.add(width)
+        width *= 2
+    layouts = [_first_fit(lengths, width) for width in sorted(widths)]
+    return min(
+        (
+            layout
+            for layout in layouts
+            if layout.padded_tokens <= max(max_batch_tokens, sum(lengths))
+        ),
+        key=lambda layout: cost.run(len(layout.rows), layout.width),
+    )
+
+
+def _first_fit(lengths: Sequence[int], width: int) -> Plan:
+    """Pack by first fit decreasing: longest first, each into the first row that has room."""
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        length = lengths[index]
+        for row, free in enumerate(room):
+            if length <= free:
+                rows[row].append(index)
+                room[row] -= length
+                break
+        else:
+            rows.append([index])
+            room.append(width - length)
+    return Plan(rows=tuple(tuple(row) for row in rows), width=width - min(room))

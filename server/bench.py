@@ -1,0 +1,193 @@
+"""The in-process ceiling: a bundle run with the server's own session and planner, without gRPC.
+
+Every served figure is quoted as a share of this one, measured in the same minutes. Tokenising is
+timed apart; the ceiling holds ONNX Runtime, laying out rows and taking them apart, nothing else.
+"""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+
+import numpy as np
+
+from server.batching.batcher import BatchOptions
+from server.batching.packing import TokenSequence, pack
+from server.batching.plan import Plan
+from server.config import ServerConfig
+from server.errors import ConfigInvalid
+from server.registry import batch_options, open_session
+from server.repository.bundle import Bundle, open_bundle
+from server.runtime.session import Session
+from server.text.tokenizer import Tokenizer, Truncation
+
+SEED = 20
+NUM_TEXTS = 256
+# Lengths of short documents: mean about 34 tokens, a few over 150.
+LOG_MEAN, LOG_SIGMA = 3.2, 0.75
+MIN_TOKENS, MAX_TOKENS = 3, 231
+PASSES = 5
+UNLOADED_TOKENS = 16
+UNLOADED_RUNS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What one bundle reaches in process."""
+
+    model: str
+    version: int
+    provider: str
+    threads: int
+    batching: str
+    max_batch_tokens: int
+    num_texts: int
+    mean_tokens: float
+    texts_per_s: float
+    texts_per_s_passes: list[float]
+    cpu_ms_per_text: float
+    padding_share: float
+    tokenize_us_per_text: float
+    unloaded_p50_ms: float
+    """Median of one run of 16 tokens on an idle machine."""
+
+
+def main(path: str, texts: str | None, config: ServerConfig, *, as_json: bool) -> int:
+    """Measure the bundle at `path` and print the result. Returns the exit status."""
+    ceiling = measure(open_bundle(Path(path)), _read(texts), config)
+    if as_json:
+        print(json.dumps(asdict(ceiling)))
+        return 0
+    print(describe(ceiling))
+    return 0
+
+
+def describe(ceiling: Ceiling) -> str:
+    """Return the figures as lines that a person can read."""
+    passes = ceiling.texts_per_s_passes
+    return f"""\
+bundle     {ceiling.model} version {ceiling.version}, {ceiling.provider}
+batching   {ceiling.batching}, {ceiling.max_batch_tokens} tokens a run, {ceiling.threads} threads
+workload   {ceiling.num_texts} texts, {ceiling.mean_tokens:.1f} tokens on average
+ceiling    {ceiling.texts_per_s:.1f} texts/s, median of {len(passes)} passes \
+({min(passes):.1f} to {max(passes):.1f})
+CPU        {ceiling.cpu_ms_per_text:.3f} ms per text
+padding    {ceiling.padding_share:.1%} of the tokens run
+tokenise   {ceiling.tokenize_us_per_text:.0f} us per text, not in the ceiling
+unloaded   {ceiling.unloaded_p50_ms:.2f} ms for one text of {UNLOADED_TOKENS} tokens"""
+
+
+def measure(bundle: Bundle, texts: Sequence[str] | None, config: ServerConfig) -> Ceiling:
+    """Run the workload several times through the session as it would be served."""
+    manifest = bundle.manifest
+    session = open_session(bundle, config.provider)
+    options = batch_options(bundle, config)
+    tokenize_us, ids = _tokenized(bundle, texts) if texts else (0.0, _seeded(bundle))
+    first = manifest.text.position_offset
+    sequences = [
+        TokenSequence(one, np.arange(first, first + len(one), dtype=np.int64)) for one in ids
+    ]
+    plans = _plans(sequences, options)
+    num_tokens = sum(len(sequence) for sequence in sequences)
+    padded_tokens = sum(plan.padded_tokens for _, plan in plans)
+    with ThreadPoolExecutor(config.threads) as executor:
+        rates, cpu_s = _passes(executor, session, plans, options, len(sequences))
+    return Ceiling(
+        model=manifest.name,
+        version=manifest.version,
+        provider=config.provider,
+        threads=config.threads,
+        batching=config.batching,
+        max_batch_tokens=options.max_batch_tokens,
+        num_texts=len(sequences),
+        mean_tokens=num_tokens / len(sequences),
+        texts_per_s=median(rates),
+        texts_per_s_passes=rates,
+        cpu_ms_per_text=cpu_s * 1000 / len(sequences),
+        padding_share=1 - num_tokens / padded_tokens,
+        tokenize_us_per_text=tokenize_us,
+        unloaded_p50_ms=_unloaded_ms(session, options, sequences[0].position_ids[0]),
+    )
+
+
+def _passes(
+    executor: ThreadPoolExecutor,
+    session: Session,
+    plans: Sequence[tuple[Sequence[TokenSequence], Plan]],
+    options: BatchOptions,
+    num_texts: int,
+) -> tuple[list[float], float]:
+    """Return texts per second of each pass and the median CPU seconds of one, after a warm-up."""
+
+    def run(item: tuple[Sequence[TokenSequence], Plan]) -> None:
+        session.run(pack(*item, options.pad_id), (options.output,))
+
+    rates = []
+    cpu_s = []
+    for number in range(PASSES + 1):
+        started, cpu_started = perf_counter(), process_time()
+        list(executor.map(run, plans))
+        if number:
+            rates.append(num_texts / (perf_counter() - started))
+            cpu_s.append(process_time() - cpu_started)
+    return rates, median(cpu_s)
+
+
+def _plans(
+    sequences: Sequence[TokenSequence], options: BatchOptions
+) -> list[tuple[Sequence[TokenSequence], Plan]]:
+    """Plan the whole workload as if all of it were waiting."""
+    plans = []
+    start = 0
+    while start < len(sequences):
+        waiting = sequences[start:]
+        plan = options.planner([len(one) for one in waiting], options.max_batch_tokens)
+        plans.append((waiting[: plan.num_sequences], plan))
+        start += plan.num_sequences
+    return plans
+
+
+def _unloaded_ms(session: Session, options: BatchOptions, first: int) -> float:
+    ids = np.full(UNLOADED_TOKENS, options.pad_id, np.int64)
+    one = TokenSequence(ids, np.arange(first, first + UNLOADED_TOKENS, dtype=np.int64))
+    plan = Plan(rows=((0,),), width=UNLOADED_TOKENS)
+    times = []
+    for _ in range(UNLOADED_RUNS):
+        started = perf_counter()
+        session.run(pack([one], plan, options.pad_id), (options.output,))
+        times.append(perf_counter() - started)
+    return median(times) * 1000
+
+
+def _seeded(bundle: Bundle) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    limits = bundle.manifest.limits
+    random = np.random.default_rng(SEED)
+    lengths = np.exp(random.normal(LOG_MEAN, LOG_SIGMA, NUM_TEXTS)).astype(np.int64)
+    lengths = lengths.clip(MIN_TOKENS, min(MAX_TOKENS, limits.max_tokens))
+    return [random.integers(0, limits.vocabulary, length) for length in lengths]
+
+
+def _tokenized(
+    bundle: Bundle, texts: Sequence[str]
+) -> tuple[float, list[np.ndarray[tuple[int], np.dtype[np.int64]]]]:
+    tokenizer = Tokenizer(bundle.tokenizer_path, bundle.manifest.limits.max_tokens)
+    started = perf_counter()
+    tokenized = [tokenizer.encode_now([text], Truncation.KEEP_START)[0] for text in texts]
+    elapsed_s = perf_counter() - started
+    tokenizer.close()
+    return elapsed_s * 1e6 / len(texts), [np.asarray(one.ids, np.int64) for one in tokenized]
+
+
+def _read(path: str | None) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        texts = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"--texts {path}: {error}") from error
+    if not texts:
+        raise ConfigInvalid(f"--texts {path}: the file is empty; write one text a line")
+    return texts

@@ -1,0 +1,163 @@
+"""Every option of the server, once: name, default, limits and help.
+
+A flag `--max-batch-tokens` is the field `max_batch_tokens` is the variable `HEED_MAX_BATCH_TOKENS`.
+Flags win over the environment, the environment over defaults; all problems are reported at once.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from server.errors import ConfigInvalid
+
+ENV_PREFIX: Final = "HEED_"
+
+
+def _option(
+    default: Any,  # noqa: ANN401  (a dataclass default has the type of its field)
+    help_text: str,
+    *,
+    check: Callable[[Any], bool] = lambda _: True,
+    must: str = "",
+    choices: tuple[str, ...] = (),
+) -> Any:  # noqa: ANN401  (as dataclasses.field)
+    metadata = {"help": help_text, "check": check, "must": must, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+def _at_least(low: float) -> dict[str, Any]:
+    return {"check": lambda value: value >= low, "must": f"be at least {low}"}
+
+
+def _port() -> dict[str, Any]:
+    high = 65535
+    return {"check": lambda value: 0 <= value <= high, "must": f"lie in 0 to {high}"}
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """How one server process runs."""
+
+    models: Path = _option(Path("models"), "Repository: a directory of <name>/<version>/ bundles.")
+    host: str = _option("127.0.0.1", "Address of the gRPC port; 0.0.0.0 to serve other machines.")
+    port: int = _option(8001, "gRPC port; 0 picks a free one.", **_port())
+    ops_host: str = _option("127.0.0.1", "Address of the port for metrics and probes.")
+    ops_port: int = _option(8002, "Port of /metrics, /livez and /readyz; 0 picks one.", **_port())
+    provider: str = _option(
+        "cpu", "Execution provider. Another one is never used instead.", choices=("cpu", "cuda")
+    )
+    threads: int = _option(
+        usable_cores(),
+        "Runs at the same time on CPU, one core each. Leave it at the number of cores unless other "
+        "programs share them.",
+        **_at_least(1),
+    )
+    batching: str = _option(
+        "packed",
+        "packed lets short sequences share rows; padded gives each its own row, first come first "
+        "served, as servers without packing do.",
+        choices=("packed", "padded"),
+    )
+    max_batch_tokens: int = _option(
+        0,
+        "Padded tokens in one run; more is faster under load until activations leave the cache. "
+        "0 takes what the bundle says.",
+        **_at_least(0),
+    )
+    max_batch_rows: int = _option(16, "Rows in one run with --batching padded.", **_at_least(1))
+    max_queue_requests: int = _option(
+        1024, "Requests that may wait per model; one more is refused at once.", **_at_least(1)
+    )
+    max_queue_tokens: int = _option(
+        262_144, "Tokens that may wait per model; also the most one call may hold.", **_at_least(1)
+    )
+    max_inflight_requests: int = _option(
+        2048, "Calls being answered at the same time, over all models.", **_at_least(1)
+    )
+    max_request_sequences: int = _option(
+        256, "Texts, or rows of a tensor, in one call.", **_at_least(1)
+    )
+    drain_delay_s: float = _option(
+        0.0,
+        "After SIGTERM keep serving this long with readiness off, so that load balancers look away "
+        "first.",
+        **_at_least(0),
+    )
+    drain_grace_s: float = _option(
+        30.0, "After that, time for calls under way before they are cut off.", **_at_least(0)
+    )
+    skip_broken: bool = _option(
+        default=False,
+        help_text="Serve the sound bundles when others cannot be loaded, instead of refusing to "
+        "start.",
+    )
+    reflection: bool = _option(default=True, help_text="Answer gRPC server reflection.")
+    log_level: str = _option(
+        "info", "Least severe messages to log.", choices=("debug", "info", "warning", "error")
+    )
+
+
+def resolve(flags: Mapping[str, str | bool], environment: Mapping[str, str]) -> ServerConfig:
+    """Merge flags over environment over defaults.
+
+    Raises:
+        ConfigInvalid: lists every unknown variable and every value out of range.
+    """
+    known = {option.name: option for option in fields(ServerConfig)}
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, text in _from_environment(environment).items():
+        if name not in known:
+            problems.append(f"{ENV_PREFIX}{name.upper()} is not an option of heed-serve")
+        elif name not in flags:
+            values[name] = text
+    values.update(flags)
+    for name, text in values.items():
+        try:
+            values[name] = _parse(name, text)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigInvalid("\n".join(problems))
+    return ServerConfig(**values)
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name.removeprefix(ENV_PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(ENV_PREFIX)
+    }
+
+
+def _parse(name: str, text: str | bool) -> object:  # noqa: FBT001  (a flag without a value)
+    option = next(option for option in fields(ServerConfig) if option.name == name)
+    kind: Callable[[Any], object] = type(option.default)
+    label = f"--{name.replace('_', '-')} {text}"
+    try:
+        value = _boolean(text) if kind is bool else kind(text)
+    except ValueError:
+        raise ValueError(f"{label}: not a {_KINDS[kind]}") from None
+    choices = option.metadata["choices"]
+    if choices and value not in choices:
+        raise ValueError(f"{label}: use one of {', '.join(choices)}")
+    if not option.metadata["check"](value):
+        raise ValueError(f"{label}: must {option.metadata['must']}")
+    return value
+
+
+_KINDS: dict[object, str] = {int: "whole number", float: "number", bool: "boolean (true or false)"}
+
+
+def _boolean(text: str | bool) -> bool:  # noqa: FBT001  (a flag without a value)
+    word = str(text).lower()
+    if word not in {"true", "false", "1", "0"}:
+        raise ValueError(word)
+    return word in {"true", "1"}

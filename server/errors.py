@@ -1,0 +1,64 @@
+"""What can go wrong, in the domain's own words.
+
+Knows nothing of gRPC or HTTP: `server.rpc.status` turns each class into a code.
+"""
+
+
+class ServeError(Exception):
+    """Base of every error that a caller may see. The message says what to change."""
+
+
+class InvalidRequest(ServeError):
+    """The request can never succeed as it stands."""
+
+
+class TooLong(InvalidRequest):
+    """A sequence has more tokens than the model takes."""
+
+
+class Unsupported(ServeError):
+    """The protocol has it, this server does not."""
+
+
+class ModelNotFound(ServeError):
+    """No such model, or no such version of it, in the repository."""
+
+
+class ModelNotReady(ServeError):
+    """The version exists but does not serve now."""
+
+
+class Draining(ServeError):
+    """The server is shutting down; another replica can help."""
+
+
+class Overloaded(ServeError):
+    """A limit on waiting work is reached. Nothing was started, so a retry elsewhere is safe."""
+
+
+class QueueFull(Overloaded):
+    """As many requests or tokens wait for this model as may wait."""
+
+
+class DeadlineExpired(ServeError):
+    """The caller's deadline passed before the answer was ready."""
+
+
+class Cancelled(ServeError):
+    """The caller went away."""
+
+
+class RunFailed(ServeError):
+    """ONNX Runtime failed on this sequence alone."""
+
+
+class ProviderUnavailable(ServeError):
+    """The requested execution provider is not really in use."""
+
+
+class BundleCorrupt(ServeError):
+    """A bundle is incomplete, changed since export, or asks for something unknown."""
+
+
+class ConfigInvalid(ServeError):
+    """Start-up options contradict each other or are out of range."""

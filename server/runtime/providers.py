@@ -1,0 +1,53 @@
+"""Execution providers by heed's names, and proof that the one asked for is the one in use.
+
+ONNX Runtime falls back to CPU with a log line when a provider cannot load; here that is an error.
+"""
+
+import os
+from collections.abc import Sequence
+
+# Its wheel reports usage to the vendor unless this is set before the first import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime as ort
+
+from server.errors import ProviderUnavailable
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""heed's name -> ONNX Runtime's name."""
+
+INSTALL = {"cpu": "pip install 'heed[cpu]'", "cuda": "pip install 'heed[gpu]'"}
+
+
+def require_available(provider: str) -> str:
+    """Return ONNX Runtime's name of a provider that the installed build contains.
+
+    Raises:
+        ProviderUnavailable: unknown name, or not in this build of ONNX Runtime.
+    """
+    name = PROVIDERS.get(provider)
+    if name is None:
+        raise ProviderUnavailable(
+            f"provider '{provider}' is unknown; use one of {', '.join(PROVIDERS)}"
+        )
+    available: Sequence[str] = ort.get_available_providers()
+    if name not in available:
+        raise ProviderUnavailable(
+            f"provider '{provider}' is not in this ONNX Runtime build (it has "
+            f"{', '.join(available)}); {INSTALL[provider]}"
+        )
+    return name
+
+
+def require_used(provider: str, session: ort.InferenceSession) -> None:
+    """Check that a created session really runs on the provider.
+
+    Raises:
+        ProviderUnavailable: ONNX Runtime fell back to another one.
+    """
+    used: Sequence[str] = session.get_providers()
+    if not used or used[0] != PROVIDERS[provider]:
+        raise ProviderUnavailable(
+            f"provider '{provider}' could not be loaded, ONNX Runtime would use "
+            f"{', '.join(used)}; check the driver and the CUDA libraries, or pass --provider cpu"
+        )

@@ -1,0 +1,102 @@
+"""One ONNX Runtime session: opened with explicit options, run from any number of threads.
+
+With one intra-op thread a run stays on the calling thread, so several dispatch threads share
+one copy of the weights. Owns nothing but the session; batching and threads live elsewhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from server.errors import BundleCorrupt, RunFailed
+from server.runtime import providers
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """How a session is created. The same values serve, measure and prove a bundle."""
+
+    provider: str = "cpu"
+    intra_op_threads: int = 1
+    disabled_optimizers: tuple[str, ...] = ()
+
+
+class Session:
+    """A loaded graph on one provider."""
+
+    def __init__(self, path: Path, config: SessionConfig) -> None:
+        """Load the graph at `path`.
+
+        Raises:
+            ProviderUnavailable: the provider is missing or not really used.
+            BundleCorrupt: ONNX Runtime refuses the file.
+        """
+        name = providers.require_available(config.provider)
+        # CPU stays listed behind CUDA for the shape arithmetic that belongs on the host.
+        chain = [name] if config.provider == "cpu" else [name, "CPUExecutionProvider"]
+        try:
+            self._session = ort.InferenceSession(
+                str(path),
+                _options(config),
+                providers=chain,
+                disabled_optimizers=list(config.disabled_optimizers),
+            )
+        except _ORT_ERRORS as error:
+            raise BundleCorrupt(f"{path.name}: ONNX Runtime refuses it: {error}") from error
+        providers.require_used(config.provider, self._session)
+        self.config = config
+        self.input_names: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
+        self.output_names: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] = ()) -> list[Array]:
+        """Run the graph and return the outputs asked for, by default all, in graph order.
+
+        Blocks the calling thread and releases the interpreter lock while ONNX Runtime works.
+
+        Raises:
+            RunFailed: ONNX Runtime reports an error on these feeds.
+        """
+        try:
+            return cast(
+                "list[Array]",
+                self._session.run(list(outputs or self.output_names), dict(feeds)),
+            )
+        except _ORT_ERRORS as error:
+            raise RunFailed(f"ONNX Runtime failed: {error}") from error
+
+
+_state = ort.capi.onnxruntime_pybind11_state
+_ORT_ERRORS: tuple[type[Exception], ...] = (
+    _state.EPFail,
+    _state.Fail,
+    _state.InvalidArgument,
+    _state.InvalidGraph,
+    _state.InvalidProtobuf,
+    _state.NoSuchFile,
+    _state.NotImplemented,
+    _state.RuntimeException,
+)
+
+
+def _options(config: SessionConfig) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = config.intra_op_threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    # A spinning pool takes a whole core from whatever shares the machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Errors are raised with their text; printing them as well would say everything twice.
+    options.log_severity_level = 4
+    return options
+
+
+def runtime_version() -> str:
+    """Return the version of the installed ONNX Runtime."""
+    return cast("str", ort.__version__)
