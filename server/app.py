@@ -41,7 +41,7 @@ class App:
         self._forced = asyncio.Event()
         found = index.scan(config.models)
         selected = index.latest(found)
-        self.registry = Registry(found, selected)
+        self.registry = Registry(found, selected, self.metrics)
         self._bundles = self._open(selected)
         manifests = [bundle.manifest for bundle in self._bundles]
         self.ops = Ops(

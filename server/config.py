@@ -115,7 +115,10 @@ def resolve(flags: Mapping[str, str | bool], environment: Mapping[str, str]) -> 
     problems: list[str] = []
     for name, text in _from_environment(environment).items():
         if name not in known:
-            problems.append(f"{ENV_PREFIX}{name.upper()} is not an option of heed-serve")
+            problems.append(
+                f"{ENV_PREFIX}{name.upper()} is not an option of heed-serve; unset it "
+                "(in Kubernetes: enableServiceLinks: false)"
+            )
         elif name not in flags:
             values[name] = text
     values.update(flags)

@@ -6,6 +6,7 @@ Loading blocks and belongs on a thread; looking up is for the event loop.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from time import monotonic
 
 import numpy as np
@@ -79,7 +80,7 @@ class Entry:
 class Registry:
     """Every version of the repository, loaded or not."""
 
-    def __init__(self, found: Iterable[Found], selected: Iterable[Found]) -> None:
+    def __init__(self, found: Iterable[Found], selected: Iterable[Found], metrics: Metrics) -> None:
         self.accepting = True
         """False from the first stop signal on."""
         self._entries = {
@@ -91,6 +92,9 @@ class Registry:
         for item in selected:
             entry = self._entries[item.name, item.version]
             entry.selected, entry.state, entry.reason = True, State.LOADING, "being loaded"
+            # Present from the start, so that a model that never gets ready is seen as 0.
+            ready = metrics.model_ready.labels(item.name, str(item.version))
+            ready.set_function(partial(_serves, entry))
 
     @property
     def is_ready(self) -> bool:
@@ -151,6 +155,10 @@ class Registry:
                 f"model '{name}' version {best.version} is {best.state}: {best.reason}"
             )
         return best.model
+
+
+def _serves(entry: Entry) -> float:
+    return float(entry.state is State.READY)
 
 
 def load(bundle: Bundle, config: ServerConfig, metrics: Metrics) -> LoadedModel:
@@ -231,7 +239,6 @@ def _publish(model: LoadedModel, provider: str, metrics: Metrics, load_s: float)
     metrics.model_info.labels(
         *label, manifest.task, provider, manifest.precision, model.bundle.digest[:12]
     ).set(1)
-    metrics.model_ready.labels(*label).set(1)
     metrics.model_load.labels(*label).set(load_s)
 
 

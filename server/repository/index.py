@@ -19,8 +19,8 @@ class Found:
 def scan(root: Path) -> list[Found]:
     """Return every `<name>/<version>` directory, by name and ascending version.
 
-    Directories whose name is not a positive whole number are not versions: an export in progress
-    writes beside and renames, so its temporary directory is never seen.
+    Names with a leading dot are exports in progress; a directory that is no positive whole number
+    is no version.
 
     Raises:
         ConfigInvalid: the root cannot be read, or holds no version.
@@ -29,7 +29,7 @@ def scan(root: Path) -> list[Found]:
         found = [
             Found(model.name, int(version.name), version)
             for model in root.iterdir()
-            if model.is_dir()
+            if model.is_dir() and not model.name.startswith(".")
             for version in model.iterdir()
             if version.is_dir() and _is_version(version.name)
         ]

@@ -38,6 +38,22 @@ WORK = frozenset(
 """Calls that need a permit. Health, metadata and statistics answer even when the server is full."""
 
 
+EXPECTED_CODES = (
+    grpc.StatusCode.OK,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAVAILABLE,
+)
+"""Counted from 0 on, so that the first failure is already a rate."""
+
+DEADLINE_SLACK_S = 0.05
+"""A caller that gives up at its deadline is heard a little before the server's clock agrees."""
+
+
 class Boundary(grpc.aio.ServerInterceptor):
     """Wraps every unary handler once and remembers it."""
 
@@ -45,6 +61,9 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._admission = admission
         self._metrics = metrics
         self._wrapped: dict[str, Handler] = {}
+        for method in WORK:
+            for code in EXPECTED_CODES:
+                metrics.requests.labels(method, code.name)
 
     async def intercept_service(
         self,
@@ -131,7 +150,7 @@ class Call:
 
     def _given_up(self, request: requests.Request) -> grpc.StatusCode:
         """Return why the caller is gone: gRPC cancels the call in both cases."""
-        expired = monotonic() >= request.deadline
+        expired = monotonic() >= request.deadline - DEADLINE_SLACK_S
         self.metrics.rejected.labels("expired" if expired else "cancelled").inc()
         return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
 

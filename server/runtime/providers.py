@@ -3,11 +3,7 @@
 ONNX Runtime falls back to CPU with a log line when a provider cannot load; here that is an error.
 """
 
-import os
 from collections.abc import Sequence
-
-# Its wheel reports usage to the vendor unless this is set before the first import.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime as ort
 

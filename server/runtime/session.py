@@ -26,6 +26,8 @@ class SessionConfig:
     provider: str = "cpu"
     intra_op_threads: int = 1
     disabled_optimizers: tuple[str, ...] = ()
+    optimized_model_path: Path | None = None
+    """Where to write the graph as ONNX Runtime rewrote it, for proofs; not written by default."""
 
 
 class Session:
@@ -94,6 +96,13 @@ def _options(config: SessionConfig) -> ort.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Errors are raised with their text; printing them as well would say everything twice.
     options.log_severity_level = 4
+    if config.optimized_model_path is not None:
+        options.optimized_model_filepath = str(config.optimized_model_path)
+        # Weights beside it: one file would end at the 2 GiB of a protobuf.
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name",
+            f"{config.optimized_model_path.name}.data",
+        )
     return options
 
 
