@@ -1,15 +1,11 @@
 """Marks each test by its folder, and gives every test the same small helpers."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent
-sys.path.insert(0, str(ROOT))
-
-NOT_BY_DEFAULT = {"gpu", "soak"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

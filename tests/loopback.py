@@ -1,7 +1,6 @@
-"""The real server in a process of its own, on free ports of this machine."""
+"""The real server for tests: stubs, probes and metrics of a process on loopback."""
 
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,21 +10,16 @@ from urllib.error import HTTPError
 
 import grpc
 
+from loadtest import served
 from protos import inference_pb2_grpc
 from protos.heed.v1 import text_pb2_grpc
 
 START_S = 60
-STOP_S = 30
 
 
 @dataclass(frozen=True)
-class Target:
-    """A server that takes traffic."""
-
-    process: subprocess.Popen[str]
-    address: str
-    ops: str
-    log: Path
+class Target(served.Served):
+    """A server that takes traffic, and ways to talk to it."""
 
     @contextmanager
     def channel(self) -> Iterator[grpc.Channel]:
@@ -61,42 +55,20 @@ class Target:
             if line.startswith(line_start)
         )
 
-    def stop(self) -> int:
-        """Send SIGTERM, unless the process has ended, and return the exit status."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        return self.process.wait(STOP_S)
-
-
-def command(models: Path, *options: str) -> list[str]:
-    """Return the command that serves a repository on free ports."""
-    free = ("--models", str(models), "--port", "0", "--ops-port", "0")
-    return [sys.executable, "-m", "server", *free, *options]
-
 
 @contextmanager
 def serve(models: Path, *options: str) -> Iterator[Target]:
-    """Start a server, wait until it is ready, and stop it afterwards."""
-    log = models.parent / f"{models.name}.log"
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            command(models, *options), stdout=subprocess.PIPE, stderr=stderr, text=True
-        )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("heed ready "), f"the server did not start: {log.read_text()}"
-        addresses = dict(part.split("=", 1) for part in line.split()[2:])
-        yield Target(process, addresses["grpc"], addresses["ops"], log)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(STOP_S)
-        process.stdout.close()  # type: ignore[union-attr]  # it was piped above
+    """Start a server, wait until it is ready, and see to it that it ends."""
+    with served.serve(models, models.parent / f"{models.name}.log", *options) as running:
+        yield Target(running.process, running.address, running.ops, running.log)
 
 
 def run(models: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a server that is expected to end by itself, and return how it did."""
     return subprocess.run(
-        command(models, *options), capture_output=True, text=True, timeout=START_S, check=False
+        served.command(models, *options),
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
     )

@@ -96,6 +96,8 @@ def test_sound_bundles_are_served_when_asked_to_skip_broken_ones(own_repository:
     with serve(own_repository, "--skip-broken") as target:
         assert target.get("/readyz")[0] == 200
         assert "a bundle is skipped" in target.log.read_text()
+        assert target.metric('heed_model_ready{model="broken"') == 0
+        assert target.metric('heed_model_ready{model="tiny"') == 1
 
 
 def test_latest_version_is_served(own_repository: Path) -> None:
