@@ -98,6 +98,13 @@ class ServerConfig:
         help_text="Serve the sound bundles when others cannot be loaded, instead of refusing to "
         "start.",
     )
+    scheduling: str = _option(
+        "batch" if hasattr(os, "SCHED_BATCH") else "normal",
+        "Linux scheduling policy of the process. batch keeps arriving bytes from interrupting runs, "
+        "which is worth some percent of throughput when all cores are busy and costs nothing when "
+        "one is idle.",
+        choices=("batch", "normal"),
+    )
     reflection: bool = _option(default=True, help_text="Answer gRPC server reflection.")
     log_level: str = _option(
         "info", "Least severe messages to log.", choices=("debug", "info", "warning", "error")

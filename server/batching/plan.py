@@ -4,7 +4,7 @@ Pure: lengths and limits in, a plan out. Knows nothing of clocks, queues or sess
 owns those and calls this once per run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from server.batching.cost import Cost
@@ -29,8 +29,11 @@ class Plan:
         return len(self.rows) * self.width
 
 
+MAX_PADDING = 0.25
+"""Padding that may come on top of the token budget, as a share of it."""
+
 Planner = Callable[[Sequence[int], int], Plan]
-"""(lengths of the waiting sequences in order, token budget) -> the next run."""
+"""(lengths of the waiting sequences in order, budget of tokens without padding) -> the next run."""
 
 
 def packed(cost: Cost, min_row_tokens: int) -> Planner:
@@ -38,13 +41,23 @@ def packed(cost: Cost, min_row_tokens: int) -> Planner:
 
     Takes from the head without looking past a sequence that does not fit, so none can be overtaken
     for ever. The head always runs, whatever the budget: admission refused what no run can hold.
+    Among layouts within the budget the one with the least cost per token wins.
     """
 
     def plan(lengths: Sequence[int], max_batch_tokens: int) -> Plan:
-        count = _fitting_prefix(lengths, max_batch_tokens)
-        best = _best_layout(lengths[:count], cost, min_row_tokens, max_batch_tokens)
-        if cost.run(len(best.rows), best.width) > cost.alone(lengths[:count]):
-            return Plan(rows=((0,),), width=lengths[0])
+        whole = _fitting_prefix(lengths, max_batch_tokens)
+        best = Plan(rows=((0,),), width=lengths[0])
+        best_price = cost.run(1, lengths[0]) / lengths[0]
+        most = max_batch_tokens + int(max_batch_tokens * MAX_PADDING)
+        # A shorter prefix may leave less padding.
+        for count in sorted({whole, whole - 1, whole - 2, whole * 3 // 4} - {-1, 0, 1}):
+            taken = lengths[:count]
+            tokens, alone = sum(taken), cost.alone(taken)
+            for layout in _layouts(taken, min_row_tokens):
+                predicted = cost.run(len(layout.rows), layout.width)
+                is_legal = layout.padded_tokens <= most and predicted <= alone
+                if is_legal and predicted / tokens < best_price:
+                    best, best_price = layout, predicted / tokens
         return best
 
     return plan
@@ -73,25 +86,16 @@ def _fitting_prefix(lengths: Sequence[int], max_batch_tokens: int) -> int:
     return len(lengths)
 
 
-def _best_layout(
-    lengths: Sequence[int], cost: Cost, min_row_tokens: int, max_batch_tokens: int
-) -> Plan:
-    """Return the cheapest layout whose rows stay within the budget; one long row always does."""
-    longest = max(lengths)
-    widths = {longest, sum(lengths)}
-    width = max(longest, min_row_tokens)
-    while width < sum(lengths):
+def _layouts(lengths: Sequence[int], min_row_tokens: int) -> Iterator[Plan]:
+    """Yield layouts in rows of the longest sequence, of doubling widths, and in one row."""
+    total = sum(lengths)
+    widths = {max(lengths), total}
+    width = max(*lengths, min_row_tokens)
+    while width < total:
         widths.add(width)
         width *= 2
-    layouts = [_first_fit(lengths, width) for width in sorted(widths)]
-    return min(
-        (
-            layout
-            for layout in layouts
-            if layout.padded_tokens <= max(max_batch_tokens, sum(lengths))
-        ),
-        key=lambda layout: cost.run(len(layout.rows), layout.width),
-    )
+    for width in sorted(widths):
+        yield _first_fit(lengths, width)
 
 
 def _first_fit(lengths: Sequence[int], width: int) -> Plan:

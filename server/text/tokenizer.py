@@ -44,10 +44,24 @@ class TokenizedText:
         return ids
 
 
-class Tokenizer:
-    """The tokenizer of one bundle and its worker threads."""
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Texts of one call and who waits for them."""
 
-    def __init__(self, path: Path, max_tokens: int, num_threads: int = 1) -> None:
+    texts: Sequence[str]
+    truncation: Truncation
+    offsets: bool
+    done: asyncio.Future[list[TokenizedText]]
+
+
+class Tokenizer:
+    """The tokenizer of one bundle and its worker thread.
+
+    Calls that arrive while the worker is busy go to it together: waking a thread costs as much as
+    a short text.
+    """
+
+    def __init__(self, path: Path, max_tokens: int) -> None:
         """Read `tokenizer.json`.
 
         Raises:
@@ -59,12 +73,14 @@ class Tokenizer:
             Truncation.KEEP_START: _open(path, max_tokens, "right"),
             Truncation.KEEP_END: _open(path, max_tokens, "left"),
         }
-        self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix="tokenize")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._waiting: list[_Job] = []
+        self._is_busy = False
 
     async def encode(
         self, texts: Sequence[str], truncation: Truncation, *, offsets: bool = False
     ) -> list[TokenizedText]:
-        """Tokenise on a worker thread.
+        """Tokenise on the worker thread.
 
         Args:
             texts: what to tokenise, in order.
@@ -75,8 +91,45 @@ class Tokenizer:
             InvalidRequest: a text that the tokenizer cannot take.
             TooLong: a text beyond the limit while truncation is refused.
         """
-        work = partial(self.encode_now, texts, truncation, offsets=offsets)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        done: asyncio.Future[list[TokenizedText]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Job(texts, truncation, offsets, done))
+        if not self._is_busy:
+            self._start()
+        return await done
+
+    def _start(self) -> None:
+        jobs = [job for job in self._waiting if not job.done.done()]
+        self._waiting = []
+        self._is_busy = bool(jobs)
+        if jobs:
+            loop = asyncio.get_running_loop()
+            running = loop.run_in_executor(self._executor, self._encode_jobs, jobs)
+            running.add_done_callback(partial(self._finish, jobs))
+
+    def _encode_jobs(self, jobs: Sequence[_Job]) -> list[list[TokenizedText] | InvalidRequest]:
+        results: list[list[TokenizedText] | InvalidRequest] = []
+        for job in jobs:
+            try:
+                results.append(self.encode_now(job.texts, job.truncation, offsets=job.offsets))
+            except InvalidRequest as error:
+                results.append(error)
+        return results
+
+    def _finish(
+        self,
+        jobs: Sequence[_Job],
+        running: asyncio.Future[list[list[TokenizedText] | InvalidRequest]],
+    ) -> None:
+        self._start()
+        failure = running.exception()
+        results = [failure] * len(jobs) if failure else running.result()
+        for job, result in zip(jobs, results, strict=True):
+            if job.done.done():
+                continue  # the caller went away meanwhile
+            if isinstance(result, BaseException):
+                job.done.set_exception(result)
+            else:
+                job.done.set_result(result)
 
     def encode_now(
         self, texts: Sequence[str], truncation: Truncation, *, offsets: bool = False

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.batching.cost import Cost
 from server.batching.packing import TokenSequence, answer_order, pack, unpack
-from server.batching.plan import Plan, packed, padded
+from server.batching.plan import MAX_PADDING, Plan, packed, padded
 
 COST = Cost.of_transformer(384)
 LENGTHS = st.lists(st.integers(1, 256), min_size=1, max_size=80)
@@ -31,7 +31,8 @@ def test_packed_plan_is_a_layout_of_the_head_within_the_budget(
 
     check_layout(plan, lengths)
     assert plan.num_sequences >= 1
-    assert plan.padded_tokens <= max(budget, lengths[0])
+    assert sum(lengths[: plan.num_sequences]) <= max(budget, lengths[0])
+    assert plan.padded_tokens <= max(budget * (1 + MAX_PADDING), lengths[0])
 
 
 @given(LENGTHS, BUDGETS, ROWS)
