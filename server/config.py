@@ -100,9 +100,9 @@ class ServerConfig:
     )
     scheduling: str = _option(
         "batch" if hasattr(os, "SCHED_BATCH") else "normal",
-        "Linux scheduling policy of the process. batch keeps arriving bytes from interrupting runs, "
-        "which is worth some percent of throughput when all cores are busy and costs nothing when "
-        "one is idle.",
+        "Linux scheduling policy of the process. batch keeps arriving bytes from interrupting "
+        "runs, which is worth some percent of throughput when all cores are busy and costs nothing "
+        "when one is idle.",
         choices=("batch", "normal"),
     )
     reflection: bool = _option(default=True, help_text="Answer gRPC server reflection.")
