@@ -32,6 +32,9 @@ HARMLESS_PARAMETERS = frozenset(
 )
 """Request parameters that clients send by habit and that change nothing in a unary call."""
 
+UNSERVED_PARAMETERS = frozenset({"priority", "sequence_end", "sequence_id", "sequence_start"})
+"""Request parameters of the protocol that would change the answer and are not served."""
+
 
 def _enum_name(datatype: str) -> str:
     return f"TYPE_{'STRING' if datatype == 'BYTES' else datatype}"
@@ -127,7 +130,7 @@ def decode_timeout(request: pb.ModelInferRequest) -> float | None:
     """Return the `timeout` parameter in seconds, after checking that every parameter is served.
 
     Raises:
-        InvalidRequest: a parameter without a value, of the wrong type, or reserved and unknown.
+        InvalidRequest: a parameter without a value, of the wrong type, or unknown.
         Unsupported: a parameter of the protocol that this server does not act on.
     """
     timeout_s = None
@@ -139,6 +142,8 @@ def decode_timeout(request: pb.ModelInferRequest) -> float | None:
             if kind != "int64_param" or parameter.int64_param < 0:
                 raise InvalidRequest("parameter 'timeout' must be int64 microseconds, at least 0")
             timeout_s = parameter.int64_param / 1e6 or None
-        elif name not in HARMLESS_PARAMETERS:
+        elif name in UNSERVED_PARAMETERS:
             raise Unsupported(f"parameter '{name}' is not served; leave it out")
+        elif name not in HARMLESS_PARAMETERS:
+            raise InvalidRequest(f"parameter '{name}' is unknown; leave it out")
     return timeout_s

@@ -172,7 +172,8 @@ def mixed() -> pb.ModelInferRequest:
         (with_parameter("timeout", int64_param=-5), "INVALID_ARGUMENT", "at least 0"),
         (with_parameter("timeout"), "INVALID_ARGUMENT", "no value"),
         (with_parameter("sequence_id", int64_param=5), "UNIMPLEMENTED", "leave it out"),
-        (with_parameter("triton_nope", int64_param=5), "UNIMPLEMENTED", "leave it out"),
+        (with_parameter("priority", uint64_param=5), "UNIMPLEMENTED", "leave it out"),
+        (with_parameter("triton_nope", int64_param=5), "INVALID_ARGUMENT", "unknown"),
     ],
 )
 def test_bad_tensor_says_what_to_change(

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from loadtest.scenario import Fixed, LogNormal, Overrides, Uniform, load
-from loadtest.workload import MAX_PAYLOADS, lengths, payloads, texts, words
+from loadtest.workload import MAX_PAYLOADS, lengths, payloads, texts, words, write_texts
 from protos.heed.v1 import text_pb2
 
 
@@ -60,3 +62,15 @@ def test_payloads_are_requests_with_so_many_texts() -> None:
 
 def test_payloads_are_bounded() -> None:
     assert len(payloads(load("closed", Overrides()), "m", 1 << 20)) == MAX_PAYLOADS
+
+
+def test_written_texts_are_those_of_the_run(tmp_path: Path) -> None:
+    scenario = load("closed", Overrides.none())
+    write_texts(scenario, 5, tmp_path / "texts.txt")
+
+    written = (tmp_path / "texts.txt").read_text("utf-8").splitlines()
+
+    sent = [
+        text_pb2.EmbedRequest.FromString(one.body).texts[0] for one in payloads(scenario, "m", 5)
+    ]
+    assert written == sent
