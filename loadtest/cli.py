@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadtest import greenlets, scenario
+from loadtest import scenario
 
 VALID, FAILED, USAGE, INVALID = 0, 1, 2, 3
 _WEB_PORT = 8089
@@ -90,11 +90,19 @@ def _run(arguments: argparse.Namespace) -> int:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     folder: Path = arguments.out or Path("reports") / f"{stem}-{stamp}"
 
-    # The order matters: gRPC and Locust must find a patched process.
-    greenlets.install()
-    from rich.console import Console  # noqa: PLC0415
+    try:
+        from loadtest import greenlets  # noqa: PLC0415
 
-    from loadtest import run, terminal  # noqa: PLC0415
+        # The order matters: gRPC and Locust must find a patched process.
+        greenlets.install()
+        from rich.console import Console  # noqa: PLC0415
+
+        from loadtest import run, terminal  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"heed-load: {error.name} is not installed; pip install 'heed[loadtest]'\n"
+        )
+        return FAILED
 
     order = run.Order(stem, loaded, arguments.target, arguments.model, folder, arguments.web)
     span_s = loaded.warmup_s + loaded.duration_s

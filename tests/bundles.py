@@ -73,14 +73,16 @@ encoder (int64[rows, length] input_ids, int64[rows, length] segment_ids,
 """
 
 
-def build_encoder(root: Path, name: str = "tiny", version: int = 1) -> Path:
+def build_encoder(
+    root: Path, name: str = "tiny", version: int = 1, providers: tuple[str, ...] = ("cpu",)
+) -> Path:
     """Publish a tiny embedding bundle in the repository `root` and return its directory."""
     model = _model()
     add_sentence_embedding(model, Head(mode="mean", normalize=True, dimensions=HIDDEN))
     with stage(root, name, version) as staged:
         write_model(model, staged.directory)
         tokenizer().save(str(staged.directory / "tokenizer.json"))
-        return publish(staged, manifest(name, version)).path
+        return publish(staged, manifest(name, version, providers)).path
 
 
 def words() -> list[str]:
@@ -100,7 +102,7 @@ def tokenizer() -> Tokenizer:
     return result
 
 
-def manifest(name: str, version: int) -> Manifest:
+def manifest(name: str, version: int, providers: tuple[str, ...] = ("cpu",)) -> Manifest:
     """Return the manifest of a tiny bundle, without digests."""
     ids = [
         TensorSpec(f"{kind}_ids", "INT64", (-1, -1)) for kind in ("input", "segment", "position")
@@ -122,7 +124,7 @@ def manifest(name: str, version: int) -> Manifest:
         isa="any",
         opset=20,
         min_onnxruntime="1.31.1",
-        sessions={"cpu": SessionOptions(max_batch_tokens=256, min_row_tokens=16)},
+        sessions=dict.fromkeys(providers, SessionOptions(max_batch_tokens=256, min_row_tokens=16)),
         files={},
         card=Card("tests", 1, 1, "MultiHeadAttention", (), {}, "2026-01-01T00:00:00+00:00"),
     )

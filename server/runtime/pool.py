@@ -6,6 +6,7 @@ The threads share the session's weights; with one intra-op thread per run they a
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from server.runtime.session import Session
@@ -18,25 +19,31 @@ class SessionPool:
 
     def __init__(self, session: Session, num_threads: int) -> None:
         self._session = session
-        self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix="run")
-        self.num_threads = num_threads
-        self.num_busy = 0
+        self._threads = [ThreadPoolExecutor(1, f"run-{index}") for index in range(num_threads)]
+        # A stack: the thread that ran last goes first, because its core's caches are still warm.
+        self._idle = list(self._threads)
+
+    @property
+    def num_threads(self) -> int:
+        """Runs that fit at the same time."""
+        return len(self._threads)
 
     @property
     def num_idle(self) -> int:
         """Threads that could start a run now."""
-        return self.num_threads - self.num_busy
+        return len(self._idle)
 
     def start(self, work: Callable[[Session], Result]) -> asyncio.Future[Result]:
         """Run `work` on an idle thread. Call it from the event loop, with `num_idle` above 0."""
-        future = asyncio.get_running_loop().run_in_executor(self._executor, work, self._session)
-        self.num_busy += 1
-        future.add_done_callback(self._free)
+        thread = self._idle.pop()
+        future = asyncio.get_running_loop().run_in_executor(thread, work, self._session)
+        future.add_done_callback(partial(self._free, thread))
         return future
 
-    def _free(self, _: asyncio.Future[Result]) -> None:
-        self.num_busy -= 1
+    def _free(self, thread: ThreadPoolExecutor, _: asyncio.Future[Result]) -> None:
+        self._idle.append(thread)
 
     def close(self) -> None:
         """Wait for the runs under way and end the threads."""
-        self._executor.shutdown(wait=True)
+        for thread in self._threads:
+            thread.shutdown(wait=True)

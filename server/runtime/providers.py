@@ -32,6 +32,9 @@ def require_available(provider: str) -> str:
             f"provider '{provider}' is not in this ONNX Runtime build (it has "
             f"{', '.join(available)}); {INSTALL[provider]}"
         )
+    if provider == "cuda":
+        # CUDA and cuDNN come as wheels beside this one, where the loader does not look by itself.
+        ort.preload_dlls()
     return name
 
 

@@ -91,6 +91,8 @@ def _options(config: SessionConfig) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = config.intra_op_threads
     options.inter_op_num_threads = 1
+    # Shapes differ from run to run: a memory plan for each would only pile up.
+    options.enable_mem_pattern = False
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     # A spinning pool takes a whole core from whatever shares the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
