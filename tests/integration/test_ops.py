@@ -1,5 +1,6 @@
 """Metrics, probes, health and reflection: what operators and their tools ask."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,6 +28,7 @@ def test_probes(target: Target) -> None:
 
 def test_metrics_follow_the_conventions(target: Target) -> None:
     if shutil.which("promtool") is None:
+        assert os.environ.get("CI") != "true", "promtool is missing"
         pytest.skip("promtool is missing: apt-get install prometheus")
     ended = subprocess.run(
         ["promtool", "check", "metrics"],  # noqa: S607  (found on the path above)
