@@ -63,8 +63,17 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], data: bytes) -> Ten
     return Tensor(name, datatype, np.frombuffer(data, dtype).reshape(tuple(shape)))
 
 
+MAX_RANK = 32
+MAX_DIMENSION = 2**31 - 1
+"""Beyond these NumPy itself gives up, zero-sized shapes included."""
+
+
 def num_elements(name: str, shape: Sequence[int]) -> int:
-    """Return the element count of a shape, refusing negative dimensions."""
+    """Return the element count of a shape, refusing what no array can have."""
+    if len(shape) > MAX_RANK:
+        raise InvalidRequest(f"input '{name}' has {len(shape)} dimensions, at most {MAX_RANK} fit")
+    if any(dimension > MAX_DIMENSION for dimension in shape):
+        raise InvalidRequest(f"input '{name}': shape {list(shape)} is too large")
     if any(dimension < 0 for dimension in shape):
         raise InvalidRequest(f"input '{name}': shape {list(shape)} has a negative dimension")
     return prod(shape)
