@@ -36,9 +36,24 @@ def _port() -> dict[str, Any]:
     return {"check": lambda value: 0 <= value <= high, "must": f"lie in 0 to {high}"}
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores() -> list[int]:
+    """Return the cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def default_threads(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Return how many cores this process may keep busy: a container's quota can be below its cores.
+
+    `cpu.max` holds quota and period in microseconds, or `max` (kernel documentation, cgroup v2).
+    """
+    cores = len(usable_cores())
+    try:
+        quota, period = cpu_max.read_text("ascii").split()
+    except (OSError, ValueError):
+        return cores  # no cgroup v2 here
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +69,15 @@ class ServerConfig:
         "cpu", "Execution provider. Another one is never used instead.", choices=("cpu", "cuda")
     )
     threads: int = _option(
-        usable_cores(),
+        default_threads(),
         "Runs at the same time on CPU, one core each. Leave it at the number of cores unless other "
         "programs share them.",
         **_at_least(1),
+    )
+    pin: bool = _option(
+        default=True,
+        help_text="Keep each run thread on a core of its own, where its caches are warm. Only in "
+        "force when there are as many threads as cores.",
     )
     batching: str = _option(
         "packed",
@@ -109,6 +129,12 @@ class ServerConfig:
     log_level: str = _option(
         "info", "Least severe messages to log.", choices=("debug", "info", "warning", "error")
     )
+
+    def run_cores(self) -> list[int]:
+        """Return the core of each run thread, nothing when the threads are free to move."""
+        cores = usable_cores()
+        can_pin = self.pin and self.provider == "cpu" and hasattr(os, "sched_setaffinity")
+        return cores if can_pin and self.threads == len(cores) else []
 
 
 def resolve(flags: Mapping[str, str | bool], environment: Mapping[str, str]) -> ServerConfig:

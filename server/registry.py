@@ -176,7 +176,8 @@ def load(bundle: Bundle, config: ServerConfig, metrics: Metrics) -> LoadedModel:
     _warm_up(session, batching, manifest)
     bound = metrics.for_model(manifest.name, str(manifest.version), config.provider)
     # A GPU runs one batch at a time; the second thread prepares the next one meanwhile.
-    pool = SessionPool(session, config.threads if config.provider == "cpu" else 2)
+    num_threads = config.threads if config.provider == "cpu" else 2
+    pool = SessionPool(session, num_threads, config.run_cores())
     limits = QueueLimits(config.max_queue_requests, config.max_queue_tokens)
     statistics = Statistics()
     batcher = Batcher(pool, batching, limits, statistics, bound)

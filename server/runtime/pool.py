@@ -4,7 +4,8 @@ The threads share the session's weights; with one intra-op thread per run they a
 """
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -17,9 +18,13 @@ Result = TypeVar("Result")
 class SessionPool:
     """A bounded number of concurrent runs."""
 
-    def __init__(self, session: Session, num_threads: int) -> None:
+    def __init__(self, session: Session, num_threads: int, cores: Sequence[int] = ()) -> None:
+        """Start the threads; thread i stays on `cores[i]` where cores are given."""
         self._session = session
-        self._threads = [ThreadPoolExecutor(1, f"run-{index}") for index in range(num_threads)]
+        self._threads = [
+            ThreadPoolExecutor(1, f"run-{index}", _stay, (cores[index : index + 1],))
+            for index in range(num_threads)
+        ]
         # A stack: the thread that ran last goes first, because its core's caches are still warm.
         self._idle = list(self._threads)
 
@@ -47,3 +52,8 @@ class SessionPool:
         """Wait for the runs under way and end the threads."""
         for thread in self._threads:
             thread.shutdown(wait=True)
+
+
+def _stay(cores: Sequence[int]) -> None:
+    if cores:
+        os.sched_setaffinity(0, cores)  # 0 is the calling thread

@@ -1,10 +1,11 @@
 """Flags over environment over defaults, and every problem at once."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
-from server.config import ServerConfig, resolve
+from server.config import ServerConfig, default_threads, resolve, usable_cores
 from server.errors import ConfigInvalid
 
 
@@ -31,3 +32,27 @@ def test_every_problem_is_reported() -> None:
 def test_every_option_says_what_it_is_for() -> None:
     for option in fields(ServerConfig):
         assert option.metadata["help"].endswith("."), option.name
+
+
+@pytest.mark.parametrize(
+    ("cpu_max", "threads"),
+    [
+        ("100000 100000", 1),
+        ("50000 100000", 1),
+        ("99900000 100000", len(usable_cores())),
+        ("max 100000", len(usable_cores())),
+        ("", len(usable_cores())),
+    ],
+)
+def test_threads_keep_to_a_containers_quota(tmp_path: Path, cpu_max: str, threads: int) -> None:
+    (tmp_path / "cpu.max").write_text(cpu_max)
+
+    assert default_threads(tmp_path / "cpu.max") == threads
+
+
+def test_threads_are_pinned_only_when_each_has_a_core() -> None:
+    num_cores = str(len(usable_cores()))
+
+    assert resolve({"threads": num_cores}, {}).run_cores() == usable_cores()
+    assert resolve({"threads": num_cores, "pin": False}, {}).run_cores() == []
+    assert resolve({"threads": str(len(usable_cores()) + 1)}, {}).run_cores() == []
