@@ -1,12 +1,13 @@
 """Command line of the server: parse, report, exit status. Decisions live elsewhere."""
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from importlib.metadata import version as distribution_version
+
+import uvloop
 
 from server import app, bench, logs
 from server.config import ENV_PREFIX, ServerConfig, resolve
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return bench.main(parsed.bundle, parsed.texts, config, as_json=parsed.json)
         config = resolve(_options(_serve_parser().parse_args(given)), os.environ)
         logs.configure(config.log_level)
-        return asyncio.run(app.run(config))
+        return uvloop.run(app.run(config))
     except ConfigInvalid as error:
         return _report(error, USAGE)
     except ServeError as error:
