@@ -35,3 +35,7 @@ class ParityBroken(ExportFailed):
 
 class VersionExists(ExportFailed):
     """The repository already holds this version of the bundle."""
+
+
+class EvalFileInvalid(ExportFailed):
+    """The evaluation file is not what its task needs; names file, line and field."""
