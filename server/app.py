@@ -19,11 +19,13 @@ from server.config import ServerConfig
 from server.errors import BundleCorrupt, ConfigInvalid, ServeError
 from server.metrics import Metrics
 from server.ops import Ops
-from server.registry import Registry, load
+from server.registry import Registry
 from server.repository import index
 from server.repository.bundle import Bundle, open_bundle
-from server.rpc.listener import Listener, max_message_bytes
+from server.repository.sizes import message_bytes
+from server.rpc.listener import Listener
 from server.runtime.session import runtime_version
+from server.tasks.model import load
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,9 @@ class App:
         selected = index.latest(found)
         self.registry = Registry(found, selected, self.metrics)
         self._bundles = self._open(selected)
-        manifests = [bundle.manifest for bundle in self._bundles]
+        widest = max(
+            message_bytes(bundle.manifest, config.max_request_sequences) for bundle in self._bundles
+        )
         self.ops = Ops(
             config.ops_host,
             config.ops_port,
@@ -57,7 +61,7 @@ class App:
             self.registry,
             self._admission,
             self.metrics,
-            max_message_bytes(manifests, config.max_request_sequences),
+            widest,
         )
         self.metrics.build_info.labels(distribution_version("heed"), runtime_version()).set(1)
         self.metrics.ready.set_function(lambda: float(self.registry.is_ready))

@@ -15,13 +15,16 @@ from time import perf_counter, process_time, sleep
 import numpy as np
 
 from server.batching.batcher import BatchOptions
-from server.batching.packing import TokenSequence, pack
+from server.batching.packing import TokenSequence
 from server.batching.plan import Plan
+from server.batching.setup import sequence_options
 from server.config import ServerConfig
 from server.errors import ConfigInvalid
-from server.registry import batch_options, open_session
 from server.repository.bundle import Bundle, open_bundle
+from server.repository.contract import require_text
+from server.repository.manifest import Limits, TextFiles
 from server.runtime.session import Session
+from server.tasks.model import open_session
 from server.text.tokenizer import Tokenizer, Truncation
 
 SEED = 20
@@ -86,10 +89,15 @@ unloaded   {ceiling.unloaded_p50_ms:.2f} ms for one text of {UNLOADED_TOKENS} to
 def measure(bundle: Bundle, texts: Sequence[str] | None, config: ServerConfig) -> Ceiling:
     """Run the workload several times through the session as it would be served."""
     manifest = bundle.manifest
+    if manifest.mask != "segment_ids":
+        raise ConfigInvalid(
+            f"{bundle.path}: bench measures packed text; task {manifest.task} takes whole rows"
+        )
+    text, limits = require_text(manifest)
     session = open_session(bundle, config.provider)
-    options = batch_options(bundle, config)
-    tokenize_us, ids = _tokenized(bundle, texts) if texts else (0.0, _seeded(bundle))
-    first = manifest.text.position_offset
+    options = sequence_options(manifest, config)
+    tokenize_us, ids = _tokenized(bundle, limits, texts) if texts else (0.0, _seeded(limits))
+    first = text.position_offset
     sequences = [
         TokenSequence(one, np.arange(first, first + len(one), dtype=np.int64)) for one in ids
     ]
@@ -104,7 +112,7 @@ def measure(bundle: Bundle, texts: Sequence[str] | None, config: ServerConfig) -
         provider=config.provider,
         threads=config.threads,
         batching=config.batching,
-        max_batch_tokens=options.max_batch_tokens,
+        max_batch_tokens=options.budget,
         num_texts=len(sequences),
         mean_tokens=num_tokens / len(sequences),
         texts_per_s=median(rates),
@@ -112,7 +120,7 @@ def measure(bundle: Bundle, texts: Sequence[str] | None, config: ServerConfig) -
         cpu_ms_per_text=cpu_s * 1000 / len(sequences),
         padding_share=1 - num_tokens / padded_tokens,
         tokenize_us_per_text=tokenize_us,
-        unloaded_p50_ms=_unloaded_ms(session, options, sequences[0].position_ids[0]),
+        unloaded_p50_ms=_unloaded_ms(session, options, text),
     )
 
 
@@ -120,13 +128,14 @@ def _passes(
     executor: ThreadPoolExecutor,
     session: Session,
     plans: Sequence[tuple[Sequence[TokenSequence], Plan]],
-    options: BatchOptions,
+    options: BatchOptions[TokenSequence],
     num_texts: int,
 ) -> tuple[list[float], float]:
     """Return texts per second of each pass and the median CPU seconds of one, after a warm-up."""
+    layout = options.layout
 
     def run(item: tuple[Sequence[TokenSequence], Plan]) -> None:
-        session.run(pack(*item, options.pad_id), (options.output,))
+        session.run(layout.pack(*item), layout.output_names)
 
     rates = []
     cpu_s = []
@@ -140,34 +149,34 @@ def _passes(
 
 
 def _plans(
-    sequences: Sequence[TokenSequence], options: BatchOptions
+    sequences: Sequence[TokenSequence], options: BatchOptions[TokenSequence]
 ) -> list[tuple[Sequence[TokenSequence], Plan]]:
     """Plan the whole workload as if all of it were waiting."""
     plans = []
     start = 0
     while start < len(sequences):
         waiting = sequences[start:]
-        plan = options.planner([len(one) for one in waiting], options.max_batch_tokens)
-        plans.append((waiting[: plan.num_sequences], plan))
-        start += plan.num_sequences
+        plan = options.layout.plan(waiting, options.budget)
+        plans.append((waiting[: plan.num_units], plan))
+        start += plan.num_units
     return plans
 
 
-def _unloaded_ms(session: Session, options: BatchOptions, first: int) -> float:
-    ids = np.full(UNLOADED_TOKENS, options.pad_id, np.int64)
+def _unloaded_ms(session: Session, options: BatchOptions[TokenSequence], text: TextFiles) -> float:
+    ids = np.full(UNLOADED_TOKENS, text.pad_id, np.int64)
+    first, layout = text.position_offset, options.layout
     one = TokenSequence(ids, np.arange(first, first + UNLOADED_TOKENS, dtype=np.int64))
     plan = Plan(rows=((0,),), width=UNLOADED_TOKENS)
     times = []
     for _ in range(UNLOADED_RUNS):
         started = perf_counter()
-        session.run(pack([one], plan, options.pad_id), (options.output,))
+        session.run(layout.pack([one], plan), layout.output_names)
         times.append(perf_counter() - started)
         sleep(UNLOADED_PAUSE_S)
     return median(times) * 1000
 
 
-def _seeded(bundle: Bundle) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    limits = bundle.manifest.limits
+def _seeded(limits: Limits) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
     random = np.random.default_rng(SEED)
     lengths = random.lognormal(np.log(MEAN_TOKENS) - SIGMA**2 / 2, SIGMA, NUM_TEXTS).astype(
         np.int64
@@ -177,9 +186,9 @@ def _seeded(bundle: Bundle) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
 
 
 def _tokenized(
-    bundle: Bundle, texts: Sequence[str]
+    bundle: Bundle, limits: Limits, texts: Sequence[str]
 ) -> tuple[float, list[np.ndarray[tuple[int], np.dtype[np.int64]]]]:
-    tokenizer = Tokenizer(bundle.tokenizer_path, bundle.manifest.limits.max_tokens)
+    tokenizer = Tokenizer(bundle.tokenizer_path, limits.max_tokens)
     started = perf_counter()
     tokenized = [tokenizer.encode_now([text], Truncation.KEEP_START)[0] for text in texts]
     elapsed_s = perf_counter() - started

@@ -91,12 +91,23 @@ class ServerConfig:
         "0 takes what the bundle says.",
         **_at_least(0),
     )
-    max_batch_rows: int = _option(16, "Rows in one run with --batching padded.", **_at_least(1))
+    max_batch_rows: int = _option(
+        0,
+        "Rows in one run, where rows are not packed. 0 takes what the bundle says for models of "
+        "whole rows, such as images, and 16 for text with --batching padded.",
+        **_at_least(0),
+    )
     max_queue_requests: int = _option(
         1024, "Requests that may wait per model; one more is refused at once.", **_at_least(1)
     )
     max_queue_tokens: int = _option(
         262_144, "Tokens that may wait per model; also the most one call may hold.", **_at_least(1)
+    )
+    max_queue_rows: int = _option(
+        1024,
+        "Whole rows that may wait per model that takes them instead of text; also the most one "
+        "call may hold.",
+        **_at_least(1),
     )
     max_inflight_requests: int = _option(
         2048, "Calls being answered at the same time, over all models.", **_at_least(1)

@@ -4,7 +4,7 @@ Names follow Prometheus conventions (base units, `_total`); labels never carry t
 Costs are kept off the hot path: children are looked up once, batches are observed once per run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
@@ -77,8 +77,8 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.batch_sequences = Histogram(
-            "heed_batch_sequences", "Sequences per run.", MODEL, buckets=COUNT_BUCKETS,
-            registry=registry,
+            "heed_batch_sequences", "Sequences, or whole rows, per run.", MODEL,
+            buckets=COUNT_BUCKETS, registry=registry,
         )  # fmt: skip
         self.batch_tokens = Histogram(
             "heed_batch_tokens", "Tokens per run, padding left out.", MODEL,
@@ -103,7 +103,7 @@ class Metrics:
             (*MODEL, "provider"), registry=registry,
         )  # fmt: skip
         self.run_failures = Counter(
-            "heed_run_failures", "Sequences that failed inside ONNX Runtime.", MODEL,
+            "heed_run_failures", "Sequences or whole rows that failed inside ONNX Runtime.", MODEL,
             registry=registry,
         )  # fmt: skip
         self.deadline_remaining = Histogram(
@@ -137,15 +137,21 @@ class Metrics:
             buckets=LATENCY_BUCKETS, registry=registry,
         )  # fmt: skip
 
-    def for_model(self, model: str, version: str, provider: str) -> "ModelMetrics":
+    def for_model(
+        self, model: str, version: str, provider: str, *, in_tokens: bool = True
+    ) -> "ModelMetrics":
         """Return the children of one loaded model, looked up once."""
-        return ModelMetrics(self, model, version, provider)
+        return ModelMetrics(self, model, version, provider, in_tokens=in_tokens)
 
 
 class ModelMetrics:
     """The instruments of one model version, with their labels already bound."""
 
-    def __init__(self, metrics: Metrics, model: str, version: str, provider: str) -> None:
+    def __init__(
+        self, metrics: Metrics, model: str, version: str, provider: str, *, in_tokens: bool
+    ) -> None:
+        """Look everything up. Whole rows have no tokens to count: `in_tokens` is for text."""
+        self._in_tokens = in_tokens
         key = (model, version)
         self.stages = {stage: metrics.stage_duration.labels(*key, stage) for stage in STAGES}
         self.batch_sequences = metrics.batch_sequences.labels(*key)
@@ -157,12 +163,19 @@ class ModelMetrics:
         self.run_failures = metrics.run_failures.labels(*key)
         self.deadline_remaining = metrics.deadline_remaining.labels(*key)
 
-    def observe_run(self, lengths: Sequence[int], padded_tokens: int, run_s: float) -> None:
+    def observe_request(self, sizes: Iterable[int]) -> None:
+        """Record the sizes of what one call brought."""
+        if self._in_tokens:
+            for size in sizes:
+                self.request_tokens.observe(size)
+
+    def observe_run(self, sizes: Sequence[int], padded_tokens: int, run_s: float) -> None:
         """Record one finished run."""
-        tokens = sum(lengths)
-        self.batch_sequences.observe(len(lengths))
-        self.batch_tokens.observe(tokens)
-        self.tokens.inc(tokens)
-        self.padding_tokens.inc(padded_tokens - tokens)
+        self.batch_sequences.observe(len(sizes))
         self.session_busy.inc(run_s)
         self.stages["run"].observe(run_s)
+        if self._in_tokens:
+            tokens = sum(sizes)
+            self.batch_tokens.observe(tokens)
+            self.tokens.inc(tokens)
+            self.padding_tokens.inc(padded_tokens - tokens)

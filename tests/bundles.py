@@ -2,10 +2,14 @@
 
 Two words make the graph itself misbehave, so that tests need no fake session: every "slow" keeps
 ONNX Runtime busy for a while, and "poison" makes the whole run fail with an out-of-range index.
+In bundles of whole rows the numbers SLOW_ID and POISON_ID do the same.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import onnx.numpy_helper
 import onnx.parser
@@ -20,6 +24,7 @@ from export.graph.heads import Head, add_sentence_embedding
 from export.publish import publish, stage, write_model
 from server.repository.manifest import (
     Card,
+    Labels,
     Limits,
     Manifest,
     Pooling,
@@ -32,18 +37,39 @@ HIDDEN = 8
 NUM_HEADS = 2
 VOCABULARY = 64
 MAX_TOKENS = 32
-SLOW_ID, POISON_ID = 62, 63
+MASK_ID, SLOW_ID, POISON_ID = 4, 62, 63
+"""The words "word0", "slow" and "poison"."""
 SLOW_STEPS = 40_000
 """Loop iterations per "slow": some tens of milliseconds."""
+TAGS = ("none", "person", "place")
+COLUMNS = 4
+"""Values in the last axis of a bundle of whole rows."""
 
-GRAPH = f"""
-<ir_version: 10, opset_import: ["" : 20, "com.microsoft" : 1]>
-encoder (int64[rows, length] input_ids, int64[rows, length] segment_ids,
-         int64[rows, length] position_ids) => (float[rows, length, {HIDDEN}] states)
-{{
+Constants = Mapping[str, NDArray[np.generic]]
+
+HEADER = '<ir_version: 10, opset_import: ["" : 20, "com.microsoft" : 1]>'
+
+MISBEHAVIOUR = """
+    is_poison = Equal ({watched}, poison)
+    trap = Where (is_poison, out_of_range, zero_index)
+    nothing = Gather (one_zero, trap)
+
+    is_slow = Equal ({watched}, slow)
+    slow_here = Cast <to = 7> (is_slow)
+    num_slow = ReduceSum <keepdims = 0> (slow_here)
+    steps = Mul (num_slow, slow_steps)
+    spent = Loop (steps, , one_zero) <body = work (int64 step, bool go, float[1] before)
+        => (bool go_on, float[1] after) {{
+            go_on = Identity (go)
+            after = Mul (before, before)
+        }}>
+"""
+
+ENCODER = f"""
     tokens = Gather (token_table, input_ids)
     positions = Gather (position_table, position_ids)
-    embedded = Add (tokens, positions)
+    placed = Add (tokens, positions)
+    embedded = Add (placed, typed)
     across = Unsqueeze (segment_ids, axis_1)
     down = Unsqueeze (segment_ids, axis_2)
     same = Equal (across, down)
@@ -52,24 +78,41 @@ encoder (int64[rows, length] input_ids, int64[rows, length] segment_ids,
     attended = com.microsoft.MultiHeadAttention <num_heads = {NUM_HEADS}>
         (embedded, embedded, embedded, , , bias)
     mixed = Add (embedded, attended)
-
-    is_poison = Equal (input_ids, poison_id)
-    trap = Where (is_poison, out_of_range, zero_index)
-    nothing = Gather (one_zero, trap)
+    {MISBEHAVIOUR.format(watched="input_ids")}
     nothing_3d = Unsqueeze (nothing, axis_2)
-
-    is_slow = Equal (input_ids, slow_id)
-    slow = Cast <to = 7> (is_slow)
-    num_slow = ReduceSum <keepdims = 0> (slow)
-    steps = Mul (num_slow, slow_steps)
-    spent = Loop (steps, , one_zero) <body = work (int64 step, bool go, float[1] before)
-        => (bool go_on, float[1] after) {{
-            go_on = Identity (go)
-            after = Mul (before, before)
-        }}>
     harmless = Add (mixed, nothing_3d)
     states = Add (harmless, spent)
-}}
+"""
+
+STATES = f"float[rows, length, {HIDDEN}] states"
+
+TAG_HEAD = "logits = MatMul (states, tag_table)"
+
+SPAN_HEAD = """
+    ends = MatMul (states, end_table)
+    start_3d, end_3d = Split <axis = 2, num_outputs = 2> (ends)
+    start_logits = Squeeze (start_3d, axis_2)
+    end_logits = Squeeze (end_3d, axis_2)
+"""
+
+MASK_HEAD = """
+    is_mask = Equal (input_ids, mask_id)
+    found = NonZero (is_mask)
+    places = Transpose <perm = [1, 0]> (found)
+    chosen = GatherND (states, places)
+    logits = MatMul (chosen, word_table)
+"""
+
+ROWS = f"""
+    projected = MatMul (pixels, tag_table_{COLUMNS})
+    shift_real = Cast <to = 1> (shift)
+    shift_3d = Unsqueeze (shift_real, axis_1)
+    shifted = Add (projected, shift_3d)
+    {MISBEHAVIOUR.format(watched="pixels")}
+    nothing_row = ReduceSum <keepdims = 1> (nothing, axis_2)
+    harmless = Add (shifted, nothing_row)
+    product = Add (harmless, spent)
+    total = ReduceSum <keepdims = 0> (product, axis_1)
 """
 
 
@@ -77,12 +120,84 @@ def build_encoder(
     root: Path, name: str = "tiny", version: int = 1, providers: tuple[str, ...] = ("cpu",)
 ) -> Path:
     """Publish a tiny embedding bundle in the repository `root` and return its directory."""
-    model = _model()
+    model = _encoder(STATES)
     add_sentence_embedding(model, Head(mode="mean", normalize=True, dimensions=HIDDEN))
-    with stage(root, name, version) as staged:
-        write_model(model, staged.directory)
-        tokenizer().save(str(staged.directory / "tokenizer.json"))
-        return publish(staged, manifest(name, version, providers)).path
+    return _publish(root, model, manifest(name, version, providers))
+
+
+def build_topics(root: Path, name: str = "topics") -> Path:
+    """Publish a classifier with a second output: logits per sequence, states per token."""
+    model = _encoder(STATES)
+    (states,) = model.graph.outputs
+    add_sentence_embedding(model, Head(mode="cls", normalize=False, dimensions=HIDDEN))
+    model.graph.outputs[0].name = "logits"
+    model.graph.outputs.append(states)
+    outputs = (
+        TensorSpec("logits", "FP32", (-1, HIDDEN), "sequence"),
+        TensorSpec("states", "FP32", (-1, -1, HIDDEN), "token"),
+    )
+    labels = Labels(tuple(f"topic{number}" for number in range(HIDDEN)), "multi", (0.5,) * HIDDEN)
+    return _publish(root, model, _text(name, "classify", outputs, labels=labels))
+
+
+def build_tagger(root: Path, name: str = "tagger") -> Path:
+    """Publish a token classifier."""
+    model = _encoder(f"float[rows, length, {len(TAGS)}] logits", TAG_HEAD)
+    outputs = (TensorSpec("logits", "FP32", (-1, -1, len(TAGS)), "token"),)
+    return _publish(
+        root, model, _text(name, "token-classify", outputs, labels=Labels(TAGS, "single"))
+    )
+
+
+def build_reader(root: Path, name: str = "reader") -> Path:
+    """Publish an extractive question answerer: token types in, two outputs per token."""
+    model = _encoder(
+        "float[rows, length] start_logits, float[rows, length] end_logits", SPAN_HEAD, types=True
+    )
+    outputs = tuple(
+        TensorSpec(f"{end}_logits", "FP32", (-1, -1), "token") for end in ("start", "end")
+    )
+    return _publish(root, model, _text(name, "question-answer", outputs, types=True))
+
+
+def build_filler(root: Path, name: str = "filler") -> Path:
+    """Publish a masked language model whose mask token is "word0"."""
+    model = _encoder(f"float[masks, {VOCABULARY}] logits", MASK_HEAD)
+    outputs = (TensorSpec("logits", "FP32", (-1, VOCABULARY), "mask"),)
+    return _publish(root, model, _text(name, "fill-mask", outputs, text=TextFiles(mask_id=MASK_ID)))
+
+
+def build_rows(root: Path, name: str = "pixels", height: int | None = None) -> Path:
+    """Publish a bundle of whole rows: a matrix product over images whose height is free or fixed.
+
+    Free is raw tensors, fixed an image classifier.
+    """
+    size = height or -1
+    extent = str(height) if height else "height"
+    signature = (
+        f"rows (float[rows, {extent}, {COLUMNS}] pixels, int64[rows, {len(TAGS)}] shift) => "
+        f"(float[rows, {len(TAGS)}] total, float[rows, {extent}, {len(TAGS)}] product)"
+    )
+    model = _parse(f"{HEADER} {signature} {{ {ROWS} }}", _constants(np.float32))
+    promised = manifest(
+        name,
+        1,
+        task="image-classify" if height else "tensors",
+        mask="none",
+        limits=None,
+        text=None,
+        pooling=None,
+        labels=Labels(TAGS, "single") if height else None,
+        inputs=(
+            TensorSpec("pixels", "FP32", (-1, size, COLUMNS)),
+            TensorSpec("shift", "INT64", (-1, len(TAGS))),
+        ),
+        outputs=(
+            TensorSpec("total", "FP32", (-1, len(TAGS))),
+            TensorSpec("product", "FP32", (-1, size, len(TAGS))),
+        ),
+    )
+    return _publish(root, model, promised)
 
 
 def words() -> list[str]:
@@ -102,20 +217,19 @@ def tokenizer() -> Tokenizer:
     return result
 
 
-def manifest(name: str, version: int, providers: tuple[str, ...] = ("cpu",)) -> Manifest:
-    """Return the manifest of a tiny bundle, without digests."""
-    ids = [
-        TensorSpec(f"{kind}_ids", "INT64", (-1, -1)) for kind in ("input", "segment", "position")
-    ]
-    return Manifest(
-        schema_version=1,
+def manifest(
+    name: str, version: int, providers: tuple[str, ...] = ("cpu",), **changes: Any
+) -> Manifest:
+    """Return the manifest of a tiny bundle, without digests: an embedding one unless changed."""
+    embedding = Manifest(
+        schema_version=2,
         name=name,
         version=version,
         task="embed",
         family="tiny",
         hidden_size=HIDDEN,
-        inputs=tuple(ids),
-        outputs=(TensorSpec("sentence_embedding", "FP32", (-1, HIDDEN)),),
+        inputs=_ids("input_ids", "segment_ids", "position_ids"),
+        outputs=(TensorSpec("sentence_embedding", "FP32", (-1, HIDDEN), "sequence"),),
         mask="segment_ids",
         limits=Limits(MAX_TOKENS, VOCABULARY, MAX_TOKENS),
         pooling=Pooling("mean", normalize=True, dimensions=HIDDEN),
@@ -128,26 +242,72 @@ def manifest(name: str, version: int, providers: tuple[str, ...] = ("cpu",)) -> 
         files={},
         card=Card("tests", 1, 1, "MultiHeadAttention", (), {}, "2026-01-01T00:00:00+00:00"),
     )
+    return msgspec.structs.replace(embedding, **changes)
 
 
-def _model() -> ir.Model:
+def _text(
+    name: str, task: str, outputs: tuple[TensorSpec, ...], *, types: bool = False, **changes: Any
+) -> Manifest:
+    inputs = ["input_ids", "segment_ids", "position_ids", *(["token_type_ids"] if types else [])]
+    return manifest(
+        name, 1, task=task, inputs=_ids(*inputs), outputs=outputs, pooling=None, **changes
+    )
+
+
+def _ids(*names: str) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name, "INT64", (-1, -1)) for name in names)
+
+
+def _publish(root: Path, model: ir.Model, promised: Manifest) -> Path:
+    with stage(root, promised.name, promised.version) as staged:
+        write_model(model, staged.directory)
+        if promised.text is not None:
+            tokenizer().save(str(staged.directory / "tokenizer.json"))
+        return publish(staged, promised).path
+
+
+def _encoder(outputs: str, head: str = "", *, types: bool = False) -> ir.Model:
+    names = ["input_ids", "segment_ids", "position_ids", *(["token_type_ids"] if types else [])]
+    inputs = ", ".join(f"int64[rows, length] {name}" for name in names)
+    typed = "Gather (type_table, token_type_ids)" if types else "Identity (zero)"
+    body = f"typed = {typed} {ENCODER} {head}"
+    return _parse(f"{HEADER} encoder ({inputs}) => ({outputs}) {{ {body} }}", _constants(np.int64))
+
+
+def _parse(graph: str, constants: Constants) -> ir.Model:
+    proto = onnx.parser.parse_model(graph)
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name)
+        for name, array in constants.items()
+        if any(name in node.input for node in proto.graph.node)
+    )
+    return ir.from_proto(proto)
+
+
+def _constants(watched: type[np.generic]) -> Constants:
+    """Return every weight and constant; `watched` is the datatype that misbehaviour looks at."""
     random = np.random.default_rng(7)
-    constants: dict[str, NDArray[np.generic]] = {
-        "token_table": random.normal(size=(VOCABULARY, HIDDEN)).astype(np.float32),
-        "position_table": random.normal(size=(MAX_TOKENS, HIDDEN)).astype(np.float32),
+
+    def table(*shape: int) -> NDArray[np.generic]:
+        return random.normal(size=shape).astype(np.float32)
+
+    return {
+        "token_table": table(VOCABULARY, HIDDEN),
+        "position_table": table(MAX_TOKENS, HIDDEN),
+        "type_table": table(2, HIDDEN),
+        "tag_table": table(HIDDEN, len(TAGS)),
+        "end_table": table(HIDDEN, 2),
+        "word_table": table(HIDDEN, VOCABULARY),
+        f"tag_table_{COLUMNS}": table(COLUMNS, len(TAGS)),
         "axis_1": np.array([1], np.int64),
         "axis_2": np.array([2], np.int64),
         "zero": np.array(0, np.float32),
         "low": np.array(-1e9, np.float32),
-        "poison_id": np.array(POISON_ID, np.int64),
+        "mask_id": np.array(MASK_ID, np.int64),
+        "poison": np.array(POISON_ID, watched),
+        "slow": np.array(SLOW_ID, watched),
         "out_of_range": np.array(1, np.int64),
         "zero_index": np.array(0, np.int64),
         "one_zero": np.zeros(1, np.float32),
-        "slow_id": np.array(SLOW_ID, np.int64),
         "slow_steps": np.array(SLOW_STEPS, np.int64),
     }
-    proto = onnx.parser.parse_model(GRAPH)
-    proto.graph.initializer.extend(
-        onnx.numpy_helper.from_array(array, name) for name, array in constants.items()
-    )
-    return ir.from_proto(proto)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
+from typing import Generic
 
-from server.batching.packing import TokenSequence, answer_order, pack
-from server.batching.plan import Plan, Planner
+from server.batching.layout import Layout, U
+from server.batching.plan import Plan
 from server.batching.request_queue import Outcome, QueueLimits, RequestQueue, Taken, Waiting
 from server.batching.statistics import RunTimes, Statistics
 from server.errors import DeadlineExpired, RunFailed, ServeError
@@ -25,15 +26,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class BatchOptions:
+class BatchOptions(Generic[U]):
     """How one model is batched."""
 
-    planner: Planner
-    max_batch_tokens: int
-    min_row_tokens: int
-    pad_id: int
-    output: str
-    """Graph output with one vector per segment."""
+    layout: Layout[U]
+    budget: int
+    """Size of the units that one run should hold: tokens, or rows of tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,35 +42,36 @@ class Execution:
     times: RunTimes
 
 
-class Batcher:
-    """Runs sequences of many requests together and gives each request its own results."""
+class Batcher(Generic[U]):
+    """Runs units of many requests together and gives each request its own results."""
 
     def __init__(
         self,
         pool: SessionPool,
-        options: BatchOptions,
+        options: BatchOptions[U],
         limits: QueueLimits,
         statistics: Statistics,
         metrics: ModelMetrics,
     ) -> None:
-        self.queue = RequestQueue(limits)
+        self.queue: RequestQueue[U] = RequestQueue(limits)
         self.statistics = statistics
         self._pool = pool
-        self._options = options
+        self._layout = options.layout
+        self._budget = options.budget
         self._metrics = metrics
 
-    async def submit(self, sequences: Sequence[TokenSequence], deadline: float) -> Waiting:
-        """Run every sequence and return the request with an outcome for each; see `vectors`.
+    async def submit(self, units: Sequence[U], deadline: float) -> Waiting[U]:
+        """Run every unit and return the request with an outcome for each; see `answers`.
 
-        A cancelled caller leaves the queue at once; sequences already running are dropped when
-        they finish, and the rest of their batch is answered as if nothing had happened.
+        A cancelled caller leaves the queue at once; units already running are dropped when they
+        finish, and the rest of their batch is answered as if nothing had happened.
 
         Raises:
             QueueFull: the queue is full. Nothing was started.
             DeadlineExpired: `deadline` (monotonic clock) passed first.
         """
         loop = asyncio.get_running_loop()
-        request = Waiting(sequences, deadline, monotonic(), loop.create_future())
+        request = Waiting(units, deadline, monotonic(), loop.create_future())
         self.queue.put(request)
         self._dispatch()
         try:
@@ -91,11 +90,11 @@ class Batcher:
         while self._pool.num_idle and self.queue.num_requests:
             now = monotonic()
             budget = self._share()
-            lengths = self.queue.peek_lengths(budget, now)
-            if not lengths:
+            units = self.queue.peek(budget, now)
+            if not units:
                 return
-            plan = self._options.planner(lengths, budget)
-            batch = self.queue.take(plan.num_sequences, now)
+            plan = self._layout.plan(units, budget)
+            batch = self.queue.take(plan.num_units, now)
             for item in batch:
                 item.request.queue_s = now - item.request.enqueued
                 self._metrics.stages["queue"].observe(item.request.queue_s)
@@ -105,38 +104,35 @@ class Batcher:
             self._start(batch, plan)
 
     def _share(self) -> int:
-        """Return the token budget of the next run: an equal part for each idle thread."""
-        return min(self._options.max_batch_tokens, -(-self.queue.num_tokens // self._pool.num_idle))
+        """Return the budget of the next run: an equal part of the queue for each idle thread."""
+        return min(self._budget, -(-self.queue.size // self._pool.num_idle))
 
-    def _start(self, batch: list[Taken], plan: Plan) -> None:
-        sequences = [item.sequence for item in batch]
-        future = self._pool.start(partial(self._execute, sequences, plan))
+    def _start(self, batch: list[Taken[U]], plan: Plan) -> None:
+        units = [item.unit for item in batch]
+        future = self._pool.start(partial(self._execute, units, plan))
         future.add_done_callback(partial(self._finish, batch, plan))
 
-    def _execute(
-        self, sequences: Sequence[TokenSequence], plan: Plan, session: Session
-    ) -> Execution:
+    def _execute(self, units: Sequence[U], plan: Plan, session: Session) -> Execution:
         """Run one batch on a dispatch thread; split it in halves where it fails."""
         started = monotonic()
-        feeds = pack(sequences, plan, self._options.pad_id)
+        feeds = self._layout.pack(units, plan)
         packed = monotonic()
         try:
-            (vectors,) = session.run(feeds, (self._options.output,))
+            arrays = session.run(feeds, self._layout.output_names)
         except RunFailed as error:
-            if len(sequences) == 1:
+            if len(units) == 1:
                 return Execution([error], RunTimes(packed - started, monotonic() - packed, 0.0))
-            return self._execute_halves(sequences, session)
+            return self._execute_halves(units, session)
         ran = monotonic()
-        by_index = dict(zip(answer_order(plan), vectors, strict=True))
-        outcomes: list[Outcome] = [by_index[index] for index in range(len(sequences))]
+        outcomes: list[Outcome] = [*self._layout.scatter(arrays, units, plan)]
         return Execution(outcomes, RunTimes(packed - started, ran - packed, monotonic() - ran))
 
-    def _execute_halves(self, sequences: Sequence[TokenSequence], session: Session) -> Execution:
-        """Run both halves by themselves, so that in the end only the poisonous sequence fails."""
-        middle = len(sequences) // 2
+    def _execute_halves(self, units: Sequence[U], session: Session) -> Execution:
+        """Run both halves by themselves, so that in the end only the poisonous unit fails."""
+        middle = len(units) // 2
         halves = [
             self._execute(half, _one_per_row(half), session)
-            for half in (sequences[:middle], sequences[middle:])
+            for half in (units[:middle], units[middle:])
         ]
         first, second = (half.times for half in halves)
         return Execution(
@@ -148,7 +144,7 @@ class Batcher:
             ),
         )
 
-    def _finish(self, batch: list[Taken], plan: Plan, future: asyncio.Future[Execution]) -> None:
+    def _finish(self, batch: list[Taken[U]], plan: Plan, future: asyncio.Future[Execution]) -> None:
         # The thread is free again: feed it before anything else.
         self._dispatch()
         error = future.exception()
@@ -158,29 +154,29 @@ class Batcher:
             execution = Execution([failed] * len(batch), RunTimes(0.0, 0.0, 0.0))
         else:
             execution = future.result()
-        lengths = [len(item.sequence) for item in batch]
+        sizes = [len(item.unit) for item in batch]
         self.statistics.observe_run(len(batch), execution.times)
-        self._metrics.observe_run(lengths, plan.padded_tokens, execution.times.run_s)
+        self._metrics.observe_run(sizes, plan.padded_tokens, execution.times.run_s)
         for item, outcome in zip(batch, execution.outcomes, strict=True):
             if isinstance(outcome, ServeError):
                 self._metrics.run_failures.inc()
-            _settle(item, outcome, execution.times.run_s, lengths)
+            _settle(item, outcome, execution.times.run_s, sizes)
 
 
-def _settle(item: Taken, outcome: Outcome, run_s: float, lengths: Sequence[int]) -> None:
-    """Hand one sequence its outcome, and wake the caller with the last one."""
+def _settle(item: Taken[U], outcome: Outcome, run_s: float, sizes: Sequence[int]) -> None:
+    """Hand one unit its outcome, and wake the caller with the last one."""
     request = item.request
     request.outcomes[item.index] = outcome
     request.num_open -= 1
     if run_s >= request.run_s:
         request.run_s = run_s
-        request.batch_sequences = len(lengths)
-        request.batch_tokens = sum(lengths)
+        request.batch_units = len(sizes)
+        request.batch_size = sum(sizes)
     # The caller may have given up while this ran; its place in the batch is simply unused.
     if not request.num_open and not request.done.done():
         request.done.set_result(None)
 
 
-def _one_per_row(sequences: Sequence[TokenSequence]) -> Plan:
-    rows = tuple((index,) for index in range(len(sequences)))
-    return Plan(rows=rows, width=max(len(sequence) for sequence in sequences))
+def _one_per_row(units: Sequence[U]) -> Plan:
+    rows = tuple((index,) for index in range(len(units)))
+    return Plan(rows=rows, width=max(len(unit) for unit in units))

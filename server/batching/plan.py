@@ -12,15 +12,15 @@ from server.batching.cost import Cost
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Layout of one run: indices of the waiting sequences, row by row."""
+    """Layout of one run: indices of the waiting units, row by row."""
 
     rows: tuple[tuple[int, ...], ...]
     width: int
     """Tokens per row; shorter rows are padded to it."""
 
     @property
-    def num_sequences(self) -> int:
-        """Sequences taken from the head of the queue: indices 0 to this, none left out."""
+    def num_units(self) -> int:
+        """Units taken from the head of the queue: indices 0 to this, none left out."""
         return sum(len(row) for row in self.rows)
 
     @property

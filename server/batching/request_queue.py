@@ -7,15 +7,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Generic, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from server.batching.packing import TokenSequence
+from server.batching.layout import Answer, U
 from server.errors import InvalidRequest, QueueFull, ServeError
 
-Vector = NDArray[np.float32]
-Outcome = Vector | ServeError
+Outcome = Answer | ServeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +20,17 @@ class QueueLimits:
     """How much may wait."""
 
     max_requests: int
-    max_tokens: int
+    max_size: int
+    """Over all units that wait."""
+    measure: Literal["tokens", "rows"] = "tokens"
+    """What sizes count."""
 
 
 @dataclass(slots=True, eq=False)
-class Waiting:
-    """One request in the queue or in runs, until each of its sequences has an outcome."""
+class Waiting(Generic[U]):
+    """One request in the queue or in runs, until each of its units has an outcome."""
 
-    sequences: Sequence[TokenSequence]
+    units: Sequence[U]
     deadline: float
     enqueued: float
     done: asyncio.Future[None]
@@ -39,52 +39,53 @@ class Waiting:
     num_open: int = field(init=False)
     queue_s: float = 0.0
     run_s: float = 0.0
-    batch_sequences: int = 0
-    batch_tokens: int = 0
+    batch_units: int = 0
+    batch_size: int = 0
 
     def __post_init__(self) -> None:
-        self.num_open = len(self.sequences)
+        self.num_open = len(self.units)
         self.outcomes = [None] * self.num_open
 
-    def vectors(self) -> list[Vector]:
-        """Return the vector of each sequence, in order.
+    def answers(self) -> list[Answer]:
+        """Return the answer to each unit, in order.
 
         Raises:
-            ServeError: what the first failed sequence failed with.
+            ServeError: what the first failed unit failed with.
         """
-        vectors: list[Vector] = []
+        answers: list[Answer] = []
         for outcome in self.outcomes:
             if isinstance(outcome, ServeError):
                 raise outcome
-            assert outcome is not None, "an answered request has an outcome for each sequence"
-            vectors.append(outcome)
-        return vectors
+            assert outcome is not None, "an answered request has an outcome for each unit"
+            answers.append(outcome)
+        return answers
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """One sequence on its way into a run."""
+class Taken(Generic[U]):
+    """One unit on its way into a run."""
 
-    request: Waiting
+    request: Waiting[U]
     index: int
 
     @property
-    def sequence(self) -> TokenSequence:
-        """The tokens to run."""
-        return self.request.sequences[self.index]
+    def unit(self) -> U:
+        """What to run."""
+        return self.request.units[self.index]
 
 
-class RequestQueue:
-    """First in, first out over requests; sequences of one request may leave in several runs."""
+class RequestQueue(Generic[U]):
+    """First in, first out over requests; units of one request may leave in several runs."""
 
     def __init__(self, limits: QueueLimits) -> None:
         self._limits = limits
-        self._waiting: OrderedDict[Waiting, None] = OrderedDict()
-        self.num_tokens = 0
+        self._waiting: OrderedDict[Waiting[U], None] = OrderedDict()
+        self.size = 0
+        """Of all units not yet taken."""
 
     @property
     def num_requests(self) -> int:
-        """Requests with at least one sequence not yet taken."""
+        """Requests with at least one unit not yet taken."""
         return len(self._waiting)
 
     def oldest_age_s(self, now: float) -> float:
@@ -92,72 +93,72 @@ class RequestQueue:
         head = next(iter(self._waiting), None)
         return now - head.enqueued if head else 0.0
 
-    def put(self, request: Waiting) -> None:
+    def put(self, request: Waiting[U]) -> None:
         """Append a request.
 
         Raises:
             InvalidRequest: no queue of this size could ever hold it.
             QueueFull: it does not fit now.
         """
-        tokens = _open_tokens(request)
-        if tokens > self._limits.max_tokens:
+        size, limits = _open_size(request), self._limits
+        if size > limits.max_size:
             raise InvalidRequest(
-                f"the call has {tokens} tokens, at most {self._limits.max_tokens} may wait at once;"
+                f"the call has {size} {limits.measure}, at most {limits.max_size} may wait at once;"
                 " split it into several calls"
             )
-        if self.num_requests >= self._limits.max_requests:
+        if self.num_requests >= limits.max_requests:
             raise QueueFull(f"{self.num_requests} requests are waiting, which is the limit")
-        if self.num_tokens + tokens > self._limits.max_tokens:
+        if self.size + size > limits.max_size:
             raise QueueFull(
-                f"{self.num_tokens} tokens are waiting and the call has {tokens}; "
-                f"the limit is {self._limits.max_tokens}"
+                f"{self.size} {limits.measure} are waiting and the call has {size}; "
+                f"the limit is {limits.max_size}"
             )
         self._waiting[request] = None
-        self.num_tokens += tokens
+        self.size += size
 
-    def discard(self, request: Waiting) -> None:
+    def discard(self, request: Waiting[U]) -> None:
         """Forget what is left of a request whose caller gave up. Idempotent."""
         if request in self._waiting:
             del self._waiting[request]
-            self.num_tokens -= _open_tokens(request)
+            self.size -= _open_size(request)
 
-    def peek_lengths(self, max_tokens: int, now: float) -> list[int]:
-        """Return lengths from the head on, enough to fill a run of `max_tokens`.
+    def peek(self, budget: int, now: float) -> list[U]:
+        """Return units from the head on, enough to fill a run of `budget`.
 
         Requests whose deadline has passed are skipped here and in `take`; their own timers
         answer them.
         """
-        lengths: list[int] = []
+        units: list[U] = []
         total = 0
         for request in self._waiting:
             if request.deadline <= now:
                 continue
-            for sequence in request.sequences[request.num_taken :]:
-                lengths.append(len(sequence))
-                total += len(sequence)
-                if total > max_tokens:
-                    return lengths
-        return lengths
+            for unit in request.units[request.num_taken :]:
+                units.append(unit)
+                total += len(unit)
+                if total > budget:
+                    return units
+        return units
 
-    def take(self, count: int, now: float) -> list[Taken]:
-        """Remove the first `count` sequences that `peek_lengths` showed at the same `now`."""
-        taken: list[Taken] = []
-        finished: list[Waiting] = []
+    def take(self, count: int, now: float) -> list[Taken[U]]:
+        """Remove the first `count` units that `peek` showed at the same `now`."""
+        taken: list[Taken[U]] = []
+        finished: list[Waiting[U]] = []
         for request in self._waiting:
             if len(taken) == count:
                 break
             if request.deadline <= now:
                 continue
-            end = min(request.num_taken + count - len(taken), len(request.sequences))
+            end = min(request.num_taken + count - len(taken), len(request.units))
             taken.extend(Taken(request, index) for index in range(request.num_taken, end))
             request.num_taken = end
-            if end == len(request.sequences):
+            if end == len(request.units):
                 finished.append(request)
         for request in finished:
             del self._waiting[request]
-        self.num_tokens -= sum(len(item.sequence) for item in taken)
+        self.size -= sum(len(item.unit) for item in taken)
         return taken
 
 
-def _open_tokens(request: Waiting) -> int:
-    return sum(len(sequence) for sequence in request.sequences[request.num_taken :])
+def _open_size(request: Waiting[U]) -> int:
+    return sum(len(unit) for unit in request.units[request.num_taken :])

@@ -11,6 +11,7 @@ from stat import S_ISREG
 
 from server.errors import BundleCorrupt
 from server.repository import manifest as manifests
+from server.repository.contract import require_complete, require_text
 from server.repository.manifest import FileDigest, Manifest
 
 MODEL_NAME = "model.onnx"
@@ -32,8 +33,9 @@ class Bundle:
 
     @property
     def tokenizer_path(self) -> Path:
-        """The tokenizer that made the bundle's ids."""
-        return self.path / self.manifest.text.tokenizer
+        """The tokenizer that made the ids of a text bundle."""
+        text, _ = require_text(self.manifest)
+        return self.path / text.tokenizer
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -46,9 +48,9 @@ def open_bundle(path: Path) -> Bundle:
         data = _regular_file(path, manifests.MANIFEST_NAME).read_bytes()
         manifest = manifests.decode(data)
         _check_identity(path, manifest)
-        for name in (MODEL_NAME, manifest.text.tokenizer):
-            if name not in manifest.files:
-                raise BundleCorrupt(f"files has no digest for {name}; export the bundle again")
+        require_complete(manifest)
+        if MODEL_NAME not in manifest.files:
+            raise BundleCorrupt(f"files has no digest for {MODEL_NAME}; export the bundle again")
         for name, expected in manifest.files.items():
             _verify(path, name, expected)
     except BundleCorrupt as error:

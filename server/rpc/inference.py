@@ -11,13 +11,12 @@ from protos import inference_pb2_grpc as pb_grpc
 from server import request as requests
 from server.batching.statistics import Duration, RunDurations
 from server.errors import InvalidRequest, ModelNotFound, ModelNotReady, Unsupported
-from server.registry import LoadedModel, Registry, State
-from server.repository.bundle import MODEL_NAME
-from server.rpc import codec
+from server.registry import Registry, State
+from server.rpc import codec, describe
+from server.tasks.model import LoadedModel
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "parameters", "statistics")
 """Extensions whose calls answer. Clients trust this list."""
 
@@ -64,57 +63,14 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
     ) -> pb.ModelMetadataResponse:
         del context
         manifest = self._registry.get(request.name, request.version).manifest
-        specs = pb.ModelMetadataResponse.TensorMetadata
-        return pb.ModelMetadataResponse(
-            name=manifest.name,
-            versions=self._registry.ready_versions(manifest.name),
-            platform=PLATFORM,
-            inputs=[
-                specs(name=spec.name, datatype=spec.datatype, shape=spec.shape)
-                for spec in manifest.inputs
-            ],
-            outputs=[
-                specs(name=spec.name, datatype=spec.datatype, shape=spec.shape)
-                for spec in manifest.outputs
-            ],
-        )
+        return describe.metadata(manifest, self._registry.ready_versions(manifest.name))
 
     async def ModelConfig(
         self, request: pb.ModelConfigRequest, context: Context
     ) -> pb.ModelConfigResponse:
         del context
         manifest = self._registry.get(request.name, request.version).manifest
-        return pb.ModelConfigResponse(
-            config=pb.ModelConfig(
-                name=manifest.name,
-                platform=PLATFORM,
-                backend="onnxruntime",
-                max_batch_size=self._max_rows,
-                default_model_filename=MODEL_NAME,
-                dynamic_batching=pb.ModelDynamicBatching(),
-                model_transaction_policy=pb.ModelTransactionPolicy(decoupled=False),
-                input=[
-                    pb.ModelInput(
-                        name=spec.name,
-                        data_type=codec.DATA_TYPES[spec.datatype],
-                        dims=spec.shape[1:],
-                    )
-                    for spec in manifest.inputs
-                ],
-                output=[
-                    pb.ModelOutput(
-                        name=spec.name,
-                        data_type=codec.DATA_TYPES[spec.datatype],
-                        dims=spec.shape[1:],
-                    )
-                    for spec in manifest.outputs
-                ],
-                parameters={
-                    "task": pb.ModelParameter(string_value=manifest.task),
-                    "max_tokens": pb.ModelParameter(string_value=str(manifest.limits.max_tokens)),
-                },
-            )
-        )
+        return pb.ModelConfigResponse(config=describe.config(manifest, self._max_rows))
 
     async def ModelInfer(
         self, request: pb.ModelInferRequest, context: Context

@@ -1,7 +1,5 @@
 """The gRPC server: limits, keepalive, services, address. Nothing else creates one."""
 
-from collections.abc import Iterable
-
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -13,17 +11,10 @@ from server.config import ServerConfig
 from server.errors import ConfigInvalid
 from server.metrics import Metrics
 from server.registry import Registry
-from server.repository.manifest import Manifest
 from server.rpc.health import Health
 from server.rpc.inference import InferenceService
 from server.rpc.interceptors import Boundary
 from server.rpc.text import TextService
-
-GRPC_DEFAULT_BYTES = 4 * 1024 * 1024
-ENVELOPE_BYTES = 64 * 1024
-"""Names, shapes and parameters around the tensors of one message."""
-INT64_BYTES = FLOAT_BYTES = 8
-"""A float of a typed or text answer takes up to 5 bytes on the wire; 8 leaves room."""
 
 
 class Listener:
@@ -80,16 +71,6 @@ class Listener:
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls at once and give those under way `grace_s` to finish."""
         await self._server.stop(grace_s)
-
-
-def max_message_bytes(manifests: Iterable[Manifest], max_sequences: int) -> int:
-    """Return the message size that the largest legal call of any model needs, in or out."""
-    largest = GRPC_DEFAULT_BYTES
-    for manifest in manifests:
-        received = len(manifest.inputs) * manifest.limits.max_tokens * INT64_BYTES
-        sent = manifest.pooling.dimensions * FLOAT_BYTES
-        largest = max(largest, ENVELOPE_BYTES + max_sequences * max(received, sent))
-    return largest
 
 
 def _service_names() -> list[str]:

@@ -11,6 +11,7 @@ from server import request as requests
 from server.errors import InvalidRequest
 from server.registry import Registry
 from server.tasks.embed import Embedded
+from server.tasks.model import require_part
 from server.text.tokenizer import TokenizedText, Truncation
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,7 +36,8 @@ class TextService(pb_grpc.TextServiceServicer):
         call.id = request.id
         model = self._registry.get(request.model, request.version)
         dimensions = request.dimensions if request.HasField("dimensions") else None
-        embedded = await model.embed.run(request.texts, _truncation(request.truncation), dimensions)
+        embed = require_part(model.embed, "Embed", model.manifest)
+        embedded = await embed.run(request.texts, _truncation(request.truncation), dimensions)
         return pb.EmbedResponse(
             model=model.manifest.name,
             version=str(model.manifest.version),
@@ -48,7 +50,8 @@ class TextService(pb_grpc.TextServiceServicer):
         del context
         requests.current.get().id = request.id
         model = self._registry.get(request.model, request.version)
-        tokenized = await model.tokenize.run(request.texts, _truncation(request.truncation))
+        tokenize = require_part(model.tokenize, "Tokenize", model.manifest)
+        tokenized = await tokenize.run(request.texts, _truncation(request.truncation))
         return pb.TokenizeResponse(
             model=model.manifest.name,
             version=str(model.manifest.version),

@@ -4,6 +4,7 @@ With one intra-op thread a run stays on the calling thread, so several dispatch 
 one copy of the weights. Owns nothing but the session; batching and threads live elsewhere.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from server.errors import BundleCorrupt, RunFailed
 from server.runtime import providers
 
 Array = NDArray[np.generic]
+
+_RELEASE_NUMBERS = 4
+"""Versions are compared with this many numbers, so that 1.31 is 1.31.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +115,28 @@ def _options(config: SessionConfig) -> ort.SessionOptions:
 def runtime_version() -> str:
     """Return the version of the installed ONNX Runtime."""
     return cast("str", ort.__version__)
+
+
+def require_runtime(minimum: str) -> None:
+    """Check that the installed ONNX Runtime is at least as new as a bundle asks for.
+
+    Raises:
+        BundleCorrupt: it is older, or `minimum` is no version.
+    """
+    needed, installed = _release(minimum), _release(runtime_version())
+    if needed is None:
+        raise BundleCorrupt(f"min_onnxruntime '{minimum}' is no version; export the bundle again")
+    if installed is not None and installed < needed:
+        raise BundleCorrupt(
+            f"min_onnxruntime is {minimum}, installed is {runtime_version()}; "
+            "install a newer ONNX Runtime or export the bundle with this one"
+        )
+
+
+def _release(version: str) -> tuple[int, ...] | None:
+    """Return the numbers a version begins with; what follows, as in 1.32.0.dev7, is left out."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    if found is None:
+        return None
+    numbers = tuple(map(int, found[0].split(".")))
+    return numbers + (0,) * (_RELEASE_NUMBERS - len(numbers))

@@ -6,18 +6,20 @@ Knows nothing of the transport. Deadline and timings come from the current reque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server import request as requests
 from server.batching.batcher import Batcher
+from server.batching.layout import Answer, U
 from server.batching.packing import TokenSequence
 from server.batching.request_queue import Waiting
 from server.batching.statistics import counted
 from server.errors import InvalidRequest
 from server.metrics import ModelMetrics
-from server.repository.manifest import Manifest
+from server.repository.manifest import Pooling
 from server.text.pooling import cut_dimensions
 from server.text.tokenizer import TokenizedText, Tokenizer, Truncation
 
@@ -38,13 +40,16 @@ class Embed:
 
     def __init__(
         self,
-        manifest: Manifest,
+        pooling: Pooling,
+        first_position: int,
         tokenizer: Tokenizer,
-        batcher: Batcher,
+        batcher: Batcher[TokenSequence],
         metrics: ModelMetrics,
+        *,
         max_texts: int,
     ) -> None:
-        self._manifest = manifest
+        self._pooling = pooling
+        self._first_position = first_position
         self._tokenizer = tokenizer
         self._batcher = batcher
         self._metrics = metrics
@@ -65,13 +70,12 @@ class Embed:
             self._check_dimensions(dimensions)
             request = requests.current.get()
             tokenized = await self._tokenize(texts, truncation, request)
-            first = self._manifest.text.position_offset
-            sequences = [_sequence(text.ids, first) for text in tokenized]
+            sequences = [_sequence(text.ids, self._first_position) for text in tokenized]
             waited = await self._batcher.submit(sequences, request.deadline)
             record_timings(request.timings, waited)
             return [
-                Embedded(self._cut(vector, dimensions), len(text.ids), text.truncated)
-                for text, vector in zip(tokenized, waited.vectors(), strict=True)
+                Embedded(self._cut(answer, dimensions), len(text.ids), text.truncated)
+                for text, answer in zip(tokenized, waited.answers(), strict=True)
             ]
 
     async def _tokenize(
@@ -81,20 +85,20 @@ class Embed:
         tokenized = await self._tokenizer.encode(texts, truncation)
         request.timings.tokenize_s = monotonic() - started
         self._metrics.stages["tokenize"].observe(request.timings.tokenize_s)
-        for text in tokenized:
-            self._metrics.request_tokens.observe(len(text.ids))
+        self._metrics.observe_request(len(text.ids) for text in tokenized)
         request.require_time_left()
         return tokenized
 
     def _check_dimensions(self, dimensions: int | None) -> None:
-        whole = self._manifest.pooling.dimensions
+        whole = self._pooling.dimensions
         if dimensions is not None and not 1 <= dimensions <= whole:
             raise InvalidRequest(f"dimensions is {dimensions}; it must lie in 1 to {whole}")
 
-    def _cut(self, vector: Vector, dimensions: int | None) -> Vector:
+    def _cut(self, answer: Answer, dimensions: int | None) -> Vector:
+        vector = cast("Vector", answer[0])
         if dimensions is None:
             return vector
-        return cut_dimensions(vector, dimensions, normalize=self._manifest.pooling.normalize)
+        return cut_dimensions(vector, dimensions, normalize=self._pooling.normalize)
 
 
 def require_texts(texts: Sequence[str], max_texts: int) -> None:
@@ -112,9 +116,9 @@ def _sequence(ids: Sequence[int], first_position: int) -> TokenSequence:
     return TokenSequence(np.asarray(ids, np.int64), positions)
 
 
-def record_timings(timings: requests.Timings, waited: Waiting) -> None:
+def record_timings(timings: requests.Timings, waited: Waiting[U]) -> None:
     """Note where the time of an answered request went."""
     timings.queue_s = waited.queue_s
     timings.run_s = waited.run_s
-    timings.batch_sequences = waited.batch_sequences
-    timings.batch_tokens = waited.batch_tokens
+    timings.batch_sequences = waited.batch_units
+    timings.batch_tokens = waited.batch_size

@@ -25,9 +25,10 @@ from server.batching.packing import TokenSequence, answer_order, pack
 from server.batching.plan import Plan
 from server.config import ServerConfig
 from server.errors import ProviderUnavailable
-from server.registry import open_session
 from server.repository.bundle import Bundle, open_bundle
+from server.repository.contract import require_text
 from server.runtime import providers
+from server.tasks.model import open_session
 
 PROVIDER = "cuda"
 SEED = 11
@@ -68,9 +69,10 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def sequences(bundle: Bundle, lengths: Sequence[int]) -> list[TokenSequence]:
     """Seeded ids from the part of the vocabulary that means nothing special."""
-    first = bundle.manifest.text.position_offset
+    text, limits = require_text(bundle.manifest)
+    first = text.position_offset
     random = np.random.default_rng(SEED)
-    high = min(bundle.manifest.limits.vocabulary, 30_000) - 4
+    high = min(limits.vocabulary, 30_000) - 4
     return [
         TokenSequence(
             random.integers(4, high, length),
@@ -78,6 +80,11 @@ def sequences(bundle: Bundle, lengths: Sequence[int]) -> list[TokenSequence]:
         )
         for length in lengths
     ]
+
+
+def pad_id(bundle: Bundle) -> int:
+    text, _ = require_text(bundle.manifest)
+    return text.pad_id
 
 
 def vectors(bundle: Bundle, provider: str, feeds: dict[str, NDArray[np.int64]]) -> NDArray[Any]:
@@ -94,7 +101,7 @@ def test_attention_and_products_run_on_the_gpu(bundle: Bundle, tmp_path: Path) -
     chain = [providers.PROVIDERS[PROVIDER], providers.PROVIDERS["cpu"]]
     session = ort.InferenceSession(str(bundle.model_path), options, providers=chain)
     plan = Plan(rows=((0, 1),), width=12)
-    session.run(None, pack(sequences(bundle, (7, 5)), plan, bundle.manifest.text.pad_id))
+    session.run(None, pack(sequences(bundle, (7, 5)), plan, pad_id(bundle)))
 
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     placed = {
@@ -129,7 +136,7 @@ def test_vectors_equal_those_of_the_cpu(
 ) -> None:
     width = max(sum(lengths[index] for index in row) for row in rows)
     plan = Plan(rows=rows, width=width)
-    feeds = pack(sequences(bundle, lengths), plan, bundle.manifest.text.pad_id)
+    feeds = pack(sequences(bundle, lengths), plan, pad_id(bundle))
 
     expected, found = vectors(bundle, "cpu", feeds), vectors(bundle, PROVIDER, feeds)
 
@@ -139,20 +146,21 @@ def test_vectors_equal_those_of_the_cpu(
 
 def test_company_in_a_row_changes_nothing(bundle: Bundle) -> None:
     lengths = (20, 9, 2, 13, 11, 1)
-    given, pad_id = sequences(bundle, lengths), bundle.manifest.text.pad_id
+    given, padding = sequences(bundle, lengths), pad_id(bundle)
     plan = Plan(rows=((0, 2), (3, 1), (4, 5)), width=22)
     session = open_session(bundle, PROVIDER)
 
-    (together,) = session.run(pack(given, plan, pad_id))
+    (together,) = session.run(pack(given, plan, padding))
 
     for vector, index in zip(together, answer_order(plan), strict=True):
-        alone = pack([given[index]], Plan(rows=((0,),), width=lengths[index]), pad_id)
+        alone = pack([given[index]], Plan(rows=((0,),), width=lengths[index]), padding)
         assert np.abs(vector - session.run(alone)[0]).max() <= TOLERANCE
 
 
 def test_served_model_refuses_ids_out_of_range_and_goes_on(bundle: Bundle) -> None:
     """The CUDA kernel would read whatever lies behind the table; nothing may get that far."""
-    name, vocabulary = bundle.manifest.name, bundle.manifest.limits.vocabulary
+    name, (_, limits) = bundle.manifest.name, require_text(bundle.manifest)
+    vocabulary = limits.vocabulary
     message = oip.ModelInferRequest(model_name=name)
     for tensor, values in (
         ("input_ids", [1, vocabulary]),

@@ -162,7 +162,7 @@ def mixed() -> pb.ModelInferRequest:
         (with_datatype("INT32", b"\0" * 12), "INVALID_ARGUMENT", "takes INT64"),
         (with_datatype("INT65", b""), "INVALID_ARGUMENT", "use one of"),
         (with_datatype("INT64", b"\0" * 23), "INVALID_ARGUMENT", "24 bytes, got 23"),
-        (with_shape(3), "INVALID_ARGUMENT", "[rows, length]"),
+        (with_shape(3), "INVALID_ARGUMENT", "[-1, -1], where -1 is free"),
         (with_shape(3, 1), "INVALID_ARGUMENT", "same rows and length"),
         (with_shape(-1, -3), "INVALID_ARGUMENT", "negative"),
         (with_shape(2**62, 2**62), "INVALID_ARGUMENT", "too large"),

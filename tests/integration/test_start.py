@@ -60,6 +60,23 @@ def rename_version(bundle: Path) -> None:
     bundle.rename(bundle.parent / "2")
 
 
+def ask_for_newer_runtime(bundle: Path) -> None:
+    edit(bundle, min_onnxruntime="99.1")
+
+
+def lose_pooling(bundle: Path) -> None:
+    edit(bundle, pooling=None)
+
+
+def promise_another_datatype(bundle: Path) -> None:
+    output = {"name": "sentence_embedding", "datatype": "FP16", "shape": [-1, 8], "per": "sequence"}
+    edit(bundle, outputs=[output])
+
+
+def name_a_file_that_is_not_there(bundle: Path) -> None:
+    edit(bundle, processor="preprocessor_config.json")
+
+
 def leave_directory(bundle: Path) -> None:
     files = json.loads((bundle / "bundle.json").read_text())["files"]
     edit(bundle, files=files | {"../secret": files["model.onnx"]})
@@ -77,6 +94,10 @@ def leave_directory(bundle: Path) -> None:
         (misspell_field, "normalise"),
         (rename_version, "must lie in tiny/1"),
         (leave_directory, "leaves the bundle"),
+        (ask_for_newer_runtime, "tiny/1: min_onnxruntime is 99.1, installed is"),
+        (lose_pooling, "pooling is missing, which task embed needs"),
+        (promise_another_datatype, "the graph answers float32 [8] per sequence"),
+        (name_a_file_that_is_not_there, "which processor names"),
     ],
 )
 def test_damaged_bundle_is_refused_by_name(own_repository: Path, damage: object, hint: str) -> None:
@@ -87,6 +108,14 @@ def test_damaged_bundle_is_refused_by_name(own_repository: Path, damage: object,
     assert ended.returncode == 1
     assert hint in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_int8_for_another_cpu_is_served_with_a_warning(own_repository: Path) -> None:
+    edit(own_repository / "tiny/1", precision="int8", isa="x86_64 avx1024_vnni")
+
+    with serve(own_repository) as target:
+        assert "made for another CPU" in target.log.read_text()
+        assert "avx1024_vnni" in target.log.read_text()
 
 
 def test_sound_bundles_are_served_when_asked_to_skip_broken_ones(own_repository: Path) -> None:

@@ -18,7 +18,7 @@ ROWS = st.sampled_from([1, 16, 64, 256])
 
 def check_layout(plan: Plan, lengths: Sequence[int]) -> None:
     """Every sequence of the head lies in exactly one row, and every row is wide enough."""
-    assert sorted(index for row in plan.rows for index in row) == list(range(plan.num_sequences))
+    assert sorted(index for row in plan.rows for index in row) == list(range(plan.num_units))
     fills = [sum(lengths[index] for index in row) for row in plan.rows]
     assert max(fills) == plan.width
 
@@ -30,8 +30,8 @@ def test_packed_plan_is_a_layout_of_the_head_within_the_budget(
     plan = packed(COST, min_row_tokens)(lengths, budget)
 
     check_layout(plan, lengths)
-    assert plan.num_sequences >= 1
-    assert sum(lengths[: plan.num_sequences]) <= max(budget, lengths[0])
+    assert plan.num_units >= 1
+    assert sum(lengths[: plan.num_units]) <= max(budget, lengths[0])
     assert plan.padded_tokens <= max(budget * (1 + MAX_PADDING), lengths[0])
 
 
@@ -42,7 +42,7 @@ def test_packed_plan_is_never_predicted_slower_than_running_alone(
     plan = packed(COST, min_row_tokens)(lengths, budget)
 
     together = COST.run(len(plan.rows), plan.width)
-    assert together <= COST.alone(lengths[: plan.num_sequences])
+    assert together <= COST.alone(lengths[: plan.num_units])
 
 
 @given(LENGTHS, st.integers(1, 32))

@@ -13,10 +13,12 @@ from server.batching.packing import TokenSequence
 from server.batching.request_queue import QueueLimits, RequestQueue, Waiting
 from server.errors import InvalidRequest, QueueFull
 
-LIMITS = QueueLimits(max_requests=5, max_tokens=60)
+LIMITS = QueueLimits(max_requests=5, max_size=60)
 
 
-def request(lengths: list[int], deadline: float, loop: asyncio.AbstractEventLoop) -> Waiting:
+def request(
+    lengths: list[int], deadline: float, loop: asyncio.AbstractEventLoop
+) -> Waiting[TokenSequence]:
     sequences = [TokenSequence(np.zeros(length, np.int64), np.arange(length)) for length in lengths]
     return Waiting(sequences, deadline, enqueued=0.0, done=loop.create_future())
 
@@ -27,15 +29,15 @@ class QueueHistory(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.queue = RequestQueue(LIMITS)
-        self.open: list[tuple[Waiting, int]] = []
+        self.queue: RequestQueue[TokenSequence] = RequestQueue(LIMITS)
+        self.open: list[tuple[Waiting[TokenSequence], int]] = []
         self.now = 0.0
 
     def teardown(self) -> None:
         self.loop.close()
 
     def tokens(self) -> int:
-        return sum(len(one.sequences[index]) for one, index in self.open)
+        return sum(len(one.units[index]) for one, index in self.open)
 
     @rule(
         lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4),
@@ -44,12 +46,10 @@ class QueueHistory(RuleBasedStateMachine):
     def put(self, lengths: list[int], lifetime: float) -> None:
         new = request(lengths, self.now + lifetime, self.loop)
         requests = {id(one) for one, _ in self.open}
-        if sum(lengths) > LIMITS.max_tokens:
+        if sum(lengths) > LIMITS.max_size:
             with pytest.raises(InvalidRequest):
                 self.queue.put(new)
-        elif (
-            len(requests) == LIMITS.max_requests or self.tokens() + sum(lengths) > LIMITS.max_tokens
-        ):
+        elif len(requests) == LIMITS.max_requests or self.tokens() + sum(lengths) > LIMITS.max_size:
             with pytest.raises(QueueFull):
                 self.queue.put(new)
         else:
@@ -59,8 +59,8 @@ class QueueHistory(RuleBasedStateMachine):
     @rule(budget=st.integers(1, 80), count=st.integers(1, 4))
     def take(self, budget: int, count: int) -> None:
         alive = [item for item in self.open if item[0].deadline > self.now]
-        seen = self.queue.peek_lengths(budget, self.now)
-        assert seen == [len(one.sequences[index]) for one, index in alive[: len(seen)]]
+        seen = self.queue.peek(budget, self.now)
+        assert seen == [one.units[index] for one, index in alive[: len(seen)]]
         taken = self.queue.take(min(count, len(seen)), self.now)
         assert [(item.request, item.index) for item in taken] == alive[: len(taken)]
         self.open = [item for item in self.open if item not in alive[: len(taken)]]
@@ -79,7 +79,7 @@ class QueueHistory(RuleBasedStateMachine):
 
     @invariant()
     def counters_are_exact(self) -> None:
-        assert self.queue.num_tokens == self.tokens()
+        assert self.queue.size == self.tokens()
         assert self.queue.num_requests == len({id(one) for one, _ in self.open})
 
 
