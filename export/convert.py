@@ -1,29 +1,24 @@
-"""Trace an encoder with the lowering in place and write it as an ONNX graph in memory.
+"""Trace a module with the lowering in place and write it as an ONNX graph in memory.
 
-Inputs `input_ids`, `segment_ids`, `position_ids` (rows x length), output `last_hidden_state`. The
-weights of the result are the module's own memory, not copies. Knows nothing of heads or files.
+The weights of the result are the module's own memory, not copies. Knows nothing of tasks or files.
 """
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
-from export.attention import lowering
+from export.attention import lowering, patches
 from export.errors import ConversionFailed
-from export.load import Encoder
+from export.graph.origin import keep_origins
 
 OPSET = 20
-STATES = "last_hidden_state"
-
-# Any shape would do: both dimensions are free. Neither 0 nor 1, which torch.export specialises.
-_TRACED_ROWS, _TRACED_LENGTH = 3, 6
 
 # torch's and onnxscript's own affairs, reported by every export of every model.
 _HARMLESS = (
@@ -31,65 +26,66 @@ _HARMLESS = (
     (UserWarning, r"# The axis name: \w+ will not be used"),
 )
 
+# The first names missing torchvision operators, which are not needed; the second guesses the type
+# of empty attributes that torch writes, and guesses right.
+_CHATTY = ("torch.onnx._internal.exporter._registration", "onnx_ir._convenience")
+
 
 @dataclass(frozen=True, slots=True)
 class Converted:
     """A graph and what the tracing saw."""
 
     model: ir.Model
-    attention_modules: int
+    attention_classes: tuple[str, ...]
+    """Class of the module behind each fused attention, in the order they ran."""
+    causal: bool
+    """Some attention hides later tokens from earlier ones."""
 
 
-class _SegmentEncoder(nn.Module):
-    """The encoder behind the bundle's three inputs."""
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a module is traced with."""
 
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder.module
-        # One zero broadcasts over rows and length, so the embedding folds into a constant.
-        zero = torch.zeros(1, 1, dtype=torch.long)
-        self.token_type_ids = nn.Buffer(zero) if _has_token_types(encoder.module) else None
-
-    def forward(
-        self, input_ids: torch.Tensor, segment_ids: torch.Tensor, position_ids: torch.Tensor
-    ) -> torch.Tensor:
-        types = {} if self.token_type_ids is None else {"token_type_ids": self.token_type_ids}
-        output = self.encoder(
-            input_ids=input_ids,
-            # A 4-D mask is used as it is, by every layer: the bias is built once.
-            attention_mask=lowering.segment_bias(segment_ids),
-            position_ids=position_ids,
-            **types,
-        )
-        return cast("torch.Tensor", output.last_hidden_state)
+    inputs: Mapping[str, torch.Tensor]
+    """By the names of `forward`. Any sizes would do for a free dimension except 0 and 1."""
+    free: Mapping[str, Mapping[int, str]]
+    """Input -> dimension -> its name; equal names are equal sizes."""
+    outputs: Sequence[str]
+    bounds: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
+    """Name of a dimension -> its smallest and largest size, where the module has any."""
 
 
-def convert(encoder: Encoder) -> Converted:
-    """Return the encoder as an ONNX graph with one fused node for each attention module.
+def convert(
+    module: nn.Module, signature: Signature, attention: PreTrainedModel | None = None
+) -> Converted:
+    """Return a module as an ONNX graph.
+
+    Every attention of the model in `attention` becomes one fused node; without it, `module` must
+    have none.
 
     Raises:
         LoweringRefused: an attention module needs what the fused node cannot do.
         ConversionFailed: torch cannot trace the module or has no ONNX form for it.
     """
-    shape = (_TRACED_ROWS, _TRACED_LENGTH)
-    # Three tensors, not one: torch.export takes equal objects for one input.
-    inputs = {
-        "input_ids": torch.ones(shape, dtype=torch.long),
-        "segment_ids": torch.ones(shape, dtype=torch.long),
-        "position_ids": torch.full(shape, encoder.position_offset, dtype=torch.long),
+    dims = {
+        name: _dim(name, signature) for part in signature.free.values() for name in part.values()
     }
-    free = {0: torch.export.Dim("rows"), 1: torch.export.Dim("length")}
-    wrapper = _SegmentEncoder(encoder).eval()
-    with _quiet(), lowering.lowered(encoder.module) as seen:
+    shapes = {
+        name: {axis: dims[dim] for axis, dim in signature.free.get(name, {}).items()}
+        for name in signature.inputs
+    }
+    lowered = nullcontext() if attention is None else lowering.lowered(attention)
+    patched = nullcontext() if attention is None else patches.patched(attention)
+    with _quiet(), patched, lowered as seen:
         try:
             traced = torch.export.export(
-                wrapper, (), inputs, dynamic_shapes=dict.fromkeys(inputs, free), strict=False
+                module.eval(), (), dict(signature.inputs), dynamic_shapes=shapes, strict=False
             )
             program = torch.onnx.export(
                 traced,
-                dynamic_shapes=dict.fromkeys(inputs, free),
-                input_names=list(inputs),
-                output_names=[STATES],
+                dynamic_shapes=shapes,
+                input_names=list(signature.inputs),
+                output_names=list(signature.outputs),
                 opset_version=OPSET,
                 dynamo=True,
                 # The exporter's own rewrites are not needed and have broken graphs before.
@@ -97,26 +93,38 @@ def convert(encoder: Encoder) -> Converted:
                 verbose=False,
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-            raise ConversionFailed(f"torch cannot export {encoder.family}: {error}") from error
+            raise ConversionFailed(
+                f"torch cannot export {_name(attention or module)}: {error}"
+            ) from error
     if program is None:
-        raise ConversionFailed(f"torch returned no graph for {encoder.family}")
-    return Converted(program.model, len(seen))
+        raise ConversionFailed(f"torch returned no graph for {_name(attention or module)}")
+    keep_origins(program.model)
+    if seen is None:
+        return Converted(program.model, (), causal=False)
+    classes = tuple(type(part).__name__ for part in seen.modules)
+    return Converted(program.model, classes, causal=bool(seen.causal_masks))
 
 
-def _has_token_types(module: nn.Module) -> bool:
-    return any(name.endswith("token_type_embeddings") for name, _ in module.named_modules())
+def _dim(name: str, signature: Signature) -> torch.export.Dim:
+    smallest, largest = signature.bounds.get(name, (None, None))
+    return torch.export.Dim(name, min=smallest, max=largest)
+
+
+def _name(module: nn.Module) -> str:
+    return type(module).__name__
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # Names the missing torchvision operators, which no text model has.
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registration.level
-    registration.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             for category, message in _HARMLESS:
                 warnings.filterwarnings("ignore", message, category)
             yield
     finally:
-        registration.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

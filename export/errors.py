@@ -39,3 +39,11 @@ class VersionExists(ExportFailed):
 
 class EvalFileInvalid(ExportFailed):
     """The evaluation file is not what its task needs; names file, line and field."""
+
+
+class SlowerThanUnfused(ExportFailed):
+    """No fused form of the graph is as fast as the same model with its attention in pieces."""
+
+
+class QualityBelowBudget(ExportFailed):
+    """The precision costs more quality than is allowed, whatever layers stay in float."""

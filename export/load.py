@@ -1,4 +1,4 @@
-"""Load a checkpoint directory: PyTorch module, and the facts about it that the bundle records.
+"""Load a checkpoint directory as a PyTorch module of the class that has the task's head.
 
 The model class comes from optimum's task vocabulary. Weights are read once, from safetensors only,
 in FP32. A checkpoint that leaves a used weight uninitialised is refused.
@@ -6,87 +6,117 @@ in FP32. A checkpoint that leaves a used weight uninitialised is refused.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
 # optimum ships no type information.
 from optimum.exporters.tasks import TasksManager  # type: ignore[import-untyped]
-from torch import nn
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForTextEncoding, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from export import towers
 from export.errors import CheckpointUnsupported
-
-TASKS = {"embed": "feature-extraction"}
-"""heed's task -> optimum's."""
+from export.task import OPTIMUM, TEXT
+from server.repository.manifest import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Encoder:
-    """A loaded text encoder."""
+class Loaded:
+    """A checkpoint in memory."""
 
     module: PreTrainedModel
-    family: str
-    hidden_size: int
-    vocabulary: int
-    pad_id: int
-    max_position: int
-    position_offset: int
-    """First position id of a sequence."""
+    """In evaluation mode, FP32, eager attention."""
+    config: PreTrainedConfig
+    directory: Path
+    task: Task
+
+    @property
+    def family(self) -> str:
+        """Model type, as transformers names it."""
+        return str(self.config.model_type)
 
 
-def load(directory: Path, task: str) -> Encoder:
-    """Load the encoder in `directory`, in evaluation mode with eager attention.
+def read_config(directory: Path) -> PreTrainedConfig:
+    """Return the configuration of a checkpoint.
 
     Raises:
-        CheckpointUnsupported: not a checkpoint, not one of safetensors, incomplete, or of an
-            architecture without an absolute position table.
+        CheckpointUnsupported: there is none, or transformers does not know it.
     """
-    config = _config(directory)
-    module = _module(directory, config, task)
-    positions = _position_table(module, config.model_type)
-    # The RoBERTa family counts positions from behind the padding index of its table.
-    offset = 0 if positions.padding_idx is None else positions.padding_idx + 1
-    return Encoder(
-        module=module,
-        family=config.model_type,
-        hidden_size=config.hidden_size,
-        vocabulary=config.vocab_size,
-        pad_id=config.pad_token_id or 0,
-        max_position=positions.num_embeddings,
-        position_offset=offset,
-    )
-
-
-def _config(directory: Path) -> PreTrainedConfig:
     if not (directory / "config.json").is_file():
         raise CheckpointUnsupported(
             f"{directory.name} has no config.json; it is not a transformers checkpoint"
         )
     try:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyError) as error:
         raise CheckpointUnsupported(f"config.json cannot be used: {error}") from error
-    if config.is_encoder_decoder or getattr(config, "is_decoder", False):
-        raise CheckpointUnsupported(
-            f"config.json describes a decoder ({config.model_type}); only encoders are exported"
-        )
     return cast("PreTrainedConfig", config)
 
 
-def _module(directory: Path, config: PreTrainedConfig, task: str) -> PreTrainedModel:
+def load(directory: Path, config: PreTrainedConfig, task: Task) -> Loaded:
+    """Load the weights in `directory` with the head of a task.
+
+    Raises:
+        CheckpointUnsupported: no safetensors, an incomplete checkpoint, or an architecture that
+            transformers has no such head for.
+    """
+    _require_weights(directory)
+    return Loaded(
+        from_pretrained(_model_class(config, task), directory, config), config, directory, task
+    )
+
+
+def load_tower(directory: Path, config: PreTrainedConfig, tower: str) -> Loaded:
+    """Load one tower of a checkpoint that has several, for raw tensors.
+
+    Raises:
+        CheckpointUnsupported: as `load`; or there is no such tower.
+    """
+    _require_weights(directory)
+    model_class, part = towers.tower_class(config, tower), towers.tower_config(config, tower)
+    return Loaded(from_pretrained(model_class, directory, part), part, directory, "tensors")
+
+
+def _require_weights(directory: Path) -> None:
     if not any(directory.glob("model*.safetensors")):
         raise CheckpointUnsupported(
             f"{directory.name} has no model.safetensors; "
             "save the model with save_pretrained of a current transformers"
         )
-    model_class = TasksManager.get_model_class_for_task(TASKS[task], model_type=config.model_type)
+
+
+def _model_class(config: PreTrainedConfig, task: Task) -> type[PreTrainedModel]:
+    encoder_alone = next(iter(config.architectures or ()), "").endswith("EncoderModel")
+    if (config.is_encoder_decoder or encoder_alone) and task in TEXT:
+        if task != "embed":
+            raise CheckpointUnsupported(
+                f"{config.model_type} is an encoder and a decoder; its encoder can be exported "
+                "with --task embed"
+            )
+        return cast("type[PreTrainedModel]", AutoModelForTextEncoding)
+    try:
+        found = TasksManager.get_model_class_for_task(OPTIMUM[task], model_type=config.model_type)
+    except KeyError as error:
+        raise CheckpointUnsupported(
+            f"transformers has no model of type {config.model_type} for task {task}"
+        ) from error
+    return cast("type[PreTrainedModel]", found)
+
+
+def from_pretrained(
+    model_class: type[PreTrainedModel], directory: Path, config: PreTrainedConfig
+) -> PreTrainedModel:
+    """Return the weights of a directory in a class, every one of them.
+
+    Raises:
+        CheckpointUnsupported: weights are missing or do not fit.
+    """
     # Its progress bars and loading tables; what matters of them is checked below.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers annotates in part
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # as above
     try:
-        module, loaded = model_class.from_pretrained(
+        found: Any = model_class.from_pretrained(
             directory,
             config=config,
             attn_implementation="eager",
@@ -94,23 +124,28 @@ def _module(directory: Path, config: PreTrainedConfig, task: str) -> PreTrainedM
             use_safetensors=True,
             output_loading_info=True,
         )
-    except (ValueError, OSError, RuntimeError) as error:
+        module, loaded = found
+    except ValueError as error:
+        if str(error).startswith("Unrecognized configuration class"):
+            raise CheckpointUnsupported(
+                f"transformers has no {model_class.__name__} of type {config.model_type}; "
+                "choose another --task"
+            ) from error
         raise CheckpointUnsupported(f"the weights cannot be loaded: {error}") from error
-    # Sentence checkpoints are saved without the pooler, and the embedding does not use it.
-    missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
+    except (OSError, RuntimeError, TypeError) as error:
+        raise CheckpointUnsupported(f"the weights cannot be loaded: {error}") from error
+    # Checkpoints of sentence models and of classifiers are saved without the pooler.
+    base = module.base_model is module
+    missing = sorted(
+        key for key in loaded["missing_keys"] if not (base and key.startswith("pooler."))
+    )
+    if len(missing) < len(loaded["missing_keys"]):
+        # Left in place, it would answer with random numbers.
+        module.pooler = None
     if missing:
+        others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise CheckpointUnsupported(
-            f"the checkpoint has no weights for {missing[0]} and {len(missing) - 1} others, "
-            "which transformers would fill with random numbers; save the whole model again"
+            f"the checkpoint has no weights for {missing[0]}{others}, which transformers would "
+            "fill with random numbers; pass the --task that it was trained for"
         )
     return cast("PreTrainedModel", module.eval().requires_grad_(requires_grad=False))
-
-
-def _position_table(module: nn.Module, family: str) -> nn.Embedding:
-    for name, part in module.named_modules():
-        if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
-            return part
-    raise CheckpointUnsupported(
-        f"architecture {family} has no table of absolute positions; "
-        "bert, roberta, xlm-roberta, camembert, electra and distilbert have one"
-    )

@@ -9,6 +9,8 @@ import json
 import shutil
 from pathlib import Path
 
+from tokenizers import Encoding
+from tokenizers import Tokenizer as FastTokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from export.errors import CheckpointUnsupported
@@ -38,6 +40,27 @@ def save_tokenizer(directory: Path, target: Path) -> Path:
     return file
 
 
+def mask_id(directory: Path) -> int | None:
+    """Return the id of the mask token that the tokenizer's settings name, if any."""
+    token = None
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        file = directory / name
+        stated = json.loads(file.read_bytes()).get("mask_token") if file.is_file() else None
+        token = token or (stated.get("content") if isinstance(stated, dict) else stated)
+    file = directory / TOKENIZER_NAME
+    if token is None or not file.is_file():
+        return None
+    content = json.loads(file.read_bytes())
+    for added in content["added_tokens"]:
+        if added["content"] == token:
+            return int(added["id"])
+    vocabulary = content["model"]["vocab"]
+    if isinstance(vocabulary, list):
+        vocabulary = {piece[0]: index for index, piece in enumerate(vocabulary)}
+    found = vocabulary.get(token)
+    return None if found is None else int(found)
+
+
 def check_tokenizer(file: Path, *, vocabulary: int, max_tokens: int, lowercases: bool) -> None:
     """Check that a tokenizer belongs to a model.
 
@@ -62,6 +85,19 @@ def check_tokenizer(file: Path, *, vocabulary: int, max_tokens: int, lowercases:
             f"{TOKENIZER_NAME} produces ids up to {largest}, the model knows {vocabulary}; "
             "the two do not belong together"
         )
+
+
+class Encoder:
+    """A checkpoint's tokenizer for the proof's own texts: one or two at a time, cut to a limit."""
+
+    def __init__(self, file: Path, max_tokens: int) -> None:
+        self._tokenizer = FastTokenizer.from_file(str(file))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens)
+
+    def __call__(self, first: str, second: str | None = None) -> Encoding:
+        """Encode a text or a pair, special tokens included."""
+        return self._tokenizer.encode(first, second)
 
 
 def _convert_slow(directory: Path, file: Path) -> None:

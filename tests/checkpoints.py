@@ -60,6 +60,7 @@ def save_checkpoint(
     directory: Path, family: str = "bert", *, pooling: str | None = "mean", normalize: bool = True
 ) -> Path:
     """Write a checkpoint; with `pooling` None it has no sentence-transformers files."""
+    directory.mkdir(parents=True, exist_ok=True)
     save_model(directory, tiny_model(family))
     if pooling is not None:
         save_modules(directory, pooling, normalize=normalize)
@@ -69,7 +70,14 @@ def save_checkpoint(
 def save_model(directory: Path, model: PreTrainedModel) -> None:
     """Write weights, config and tokenizer."""
     model.save_pretrained(directory)
-    _tokenizer(model.config.pad_token_id or 0).save(str(directory / "tokenizer.json"))
+    save_tokenizer(directory, model.config.pad_token_id or 0)
+
+
+def save_tokenizer(directory: Path, pad_id: int) -> None:
+    """Write a tokenizer of forty words, of which the last stands for a mask."""
+    _tokenizer(pad_id).save(str(directory / "tokenizer.json"))
+    settings = json.dumps({"mask_token": WORDS[-1]})
+    (directory / "tokenizer_config.json").write_text(settings)
 
 
 def save_modules(directory: Path, pooling: str, *, normalize: bool) -> None:
@@ -90,6 +98,8 @@ def save_modules(directory: Path, pooling: str, *, normalize: bool) -> None:
         "pooling_mode_cls_token": pooling == "cls",
         "pooling_mode_mean_tokens": pooling == "mean",
         "pooling_mode_max_tokens": pooling == "max",
+        "pooling_mode_mean_sqrt_len_tokens": pooling == "mean_sqrt_len",
+        "pooling_mode_lasttoken": pooling == "lasttoken",
     }
     (directory / "1_Pooling").mkdir()
     (directory / "1_Pooling" / "config.json").write_text(json.dumps(flags))

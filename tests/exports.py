@@ -19,8 +19,9 @@ Rows = Sequence[Sequence[Sequence[int]]]
 
 
 def export_to(out: Path, model: Path, *options: str) -> int:
-    """Run `heed-export MODEL --task embed --out OUT` and return its exit code."""
-    return main([str(model), "--task", "embed", "--out", str(out), *options])
+    """Run `heed-export MODEL --task embed --out OUT`, unmeasured, and return its exit code."""
+    words = [str(model), "--task", "embed", "--out", str(out), "--no-measure", *options]
+    return main(words)
 
 
 def open_session(bundle: Bundle) -> Session:
@@ -30,10 +31,11 @@ def open_session(bundle: Bundle) -> Session:
     return Session(bundle.model_path, config)
 
 
-def embed(session: Session, bundle: Bundle, rows: Rows) -> NDArray[np.float32]:
-    """Run rows of one or more sequences each, padded on the right."""
+def packed_feeds(bundle: Bundle, rows: Rows) -> dict[str, NDArray[np.generic]]:
+    """Lay out rows of one or more sequences each, padded on the right."""
     length = max(sum(map(len, row)) for row in rows)
     text = bundle.manifest.text
+    assert text is not None
     input_ids = np.full((len(rows), length), text.pad_id, np.int64)
     segment_ids = np.zeros_like(input_ids)
     position_ids = np.zeros_like(input_ids)
@@ -45,8 +47,12 @@ def embed(session: Session, bundle: Bundle, rows: Rows) -> NDArray[np.float32]:
             segment_ids[row, place] = segment
             position_ids[row, place] = text.position_offset + np.arange(len(ids))
             start += len(ids)
-    feeds = {"input_ids": input_ids, "segment_ids": segment_ids, "position_ids": position_ids}
-    (vectors,) = session.run(feeds)
+    return {"input_ids": input_ids, "segment_ids": segment_ids, "position_ids": position_ids}
+
+
+def embed(session: Session, bundle: Bundle, rows: Rows) -> NDArray[np.float32]:
+    """Run rows of one or more sequences each."""
+    (vectors,) = session.run(packed_feeds(bundle, rows))
     return vectors.astype(np.float32)
 
 

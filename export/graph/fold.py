@@ -1,4 +1,4 @@
-"""Fold what tracing leaves around the fused nodes: shape arithmetic, turned weights, stack traces.
+"""Fold what tracing leaves around the fused nodes: shape arithmetic and turned weights.
 
 A pass on the finished graph, exact on every input: it removes a Reshape or Transpose only where the
 recorded shapes prove that the data comes out as it went in, and turns weights at export instead of
@@ -22,8 +22,6 @@ def fold(model: ir.Model) -> None:
             _turn_weight(model.graph, node)
     common.IdentityEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
-    # The tracer's stack traces: paths of the machine that exported, in every node.
-    common.ClearMetadataAndDocStringPass()(model)
 
 
 def _cancel_transpose(node: ir.Node) -> None:

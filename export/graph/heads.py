@@ -1,7 +1,7 @@
-"""Heads: what turns the states of tokens into the answer of a task, inside the graph.
+"""Heads: what turns selected states into the answer of a task, inside the graph.
 
-A pass on a finished ONNX graph, in operators of the standard domain only; no torch. Pooling goes by
-segment, so packed and padded rows give one vector per sequence.
+A head is written here (sentence embedding, sparse embedding) or traced from the checkpoint and
+joined. Pure passes on `ir.Model`, no torch.
 """
 
 from collections.abc import Sequence
@@ -11,96 +11,120 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.tape import Tape
 
-SEGMENT_IDS = "segment_ids"
+from export.graph import select
+from export.graph.builder import Builder
+from export.graph.select import SEGMENT_IDS as SEGMENT_IDS  # noqa: PLC0414 - part of the interface
+from export.graph.select import Pooling
+
 SENTENCE_EMBEDDING = "sentence_embedding"
+SPARSE_EMBEDDING = "sparse_embedding"
 
 MIN_NORM = 1e-12
 """Smallest norm divided by, as in `torch.nn.functional.normalize`."""
 
+Activation = Literal["Identity", "Tanh", "Relu", "Gelu", "Sigmoid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A linear layer behind the pooling, as sentence-transformers' `Dense` module."""
+
+    weight: NDArray[np.float32]
+    """(in, out)."""
+    bias: NDArray[np.float32] | None
+    activation: Activation
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A sentence embedding head."""
+    """A sentence embedding head: pool, project, cut, normalise."""
 
-    mode: Literal["mean", "cls"]
+    mode: Pooling
     normalize: bool
     dimensions: int
-
-
-class _Builder:
-    """Appends nodes and constants to a graph under the names `head.*`."""
-
-    def __init__(self, graph: ir.Graph) -> None:
-        self._tape = Tape(graph)
-
-    def op(self, op_type: str, inputs: Sequence[ir.Value], **attributes: int) -> ir.Value:
-        return self._tape.op(op_type, inputs, attributes)
-
-    def integers(self, name: str, value: int | Sequence[int]) -> ir.Value:
-        return self._constant(name, np.array(value, np.int64))
-
-    def real(self, name: str, value: float) -> ir.Value:
-        return self._constant(name, np.array(value, np.float32))
-
-    def _constant(self, name: str, array: NDArray[np.generic]) -> ir.Value:
-        return self._tape.initializer(ir.tensor(array, name=f"head.{name}"))
+    """Of the answer."""
+    layers: tuple[Dense, ...] = ()
+    width: int | None = None
+    """Of the states, where it is not `dimensions`."""
 
 
 def add_sentence_embedding(model: ir.Model, head: Head) -> None:
     """Replace the graph's only output, token states, by `sentence_embedding`.
 
-    The output is (sequences, dimensions): one vector for every segment that has a token, by row and
-    then by segment. `membership` (rows, segments, length) marks the tokens of each segment, so that
-    sums are one matrix product and segments without a token drop out at the end.
+    The output is (sequences, dimensions): one vector for every segment that has a token.
     """
-    graph = model.graph
-    (states,) = graph.outputs
-    segment_ids = next(value for value in graph.inputs if value.name == SEGMENT_IDS)
-    builder = _Builder(graph)
-    membership = _membership(builder, segment_ids)
-    counts = builder.op("ReduceSum", [membership, builder.integers("token_axis", [2])], keepdims=0)
-    if head.mode == "mean":
-        pooled = _means(builder, states, membership, counts)
-    else:
-        pooled = _first_tokens(builder, states, membership)
-    flat = builder.op("Reshape", [pooled, builder.integers("flat", [-1, head.dimensions])])
-    flat_counts = builder.op("Reshape", [counts, builder.integers("flat_counts", [-1])])
-    present = builder.op("Greater", [flat_counts, builder.real("no_tokens", 0.0)])
-    vectors = builder.op("Compress", [flat, present], axis=0)
+    (states,) = model.graph.outputs
+    width = head.width or head.dimensions
+    vectors = select.pool(model, states, head.mode, width)
+    build = Builder(model.graph, "head")
+    for index, layer in enumerate(head.layers):
+        vectors = _dense(build, vectors, layer, index)
+        width = layer.weight.shape[1]
+    if head.dimensions < width:
+        # Matryoshka (Kusupati et al. 2022, arXiv:2205.13147): the first values stand alone.
+        zero, end = build.integers("cut_from", [0]), build.integers("cut_to", [head.dimensions])
+        vectors = build.op("Slice", [vectors, zero, end, build.integers("cut_axis", [1])])
     if head.normalize:
-        vectors = _normalized(builder, vectors)
-    vectors.name = SENTENCE_EMBEDDING
-    vectors.dtype = ir.DataType.FLOAT
-    vectors.shape = ir.Shape(["sequences", head.dimensions])
-    graph.outputs[:] = [vectors]
+        vectors = _normalized(build, vectors)
+    set_outputs(model, {SENTENCE_EMBEDDING: (vectors, ["sequences", head.dimensions])})
 
 
-def _membership(builder: _Builder, segment_ids: ir.Value) -> ir.Value:
-    """Return FP32 (rows, segments, length): 1 where the token belongs to the segment."""
-    one = builder.integers("one", 1)
-    largest = builder.op("ReduceMax", [segment_ids], keepdims=0)
-    numbers = builder.op("Range", [one, builder.op("Add", [largest, one]), one])
-    column = builder.op("Unsqueeze", [numbers, builder.integers("column", [0, 2])])
-    tokens = builder.op("Unsqueeze", [segment_ids, builder.integers("segment_axis", [1])])
-    return builder.op("Cast", [builder.op("Equal", [column, tokens])], to=ir.DataType.FLOAT)
+def add_sparse_embedding(model: ir.Model, vocabulary: int) -> None:
+    """Replace the only output, vocabulary logits of tokens, by SPLADE's term weights.
+
+    log(1 + relu(largest logit)) for each term (Formal et al. 2021, arXiv:2109.10086, max pooling).
+    Both functions grow with their argument, so the maximum is taken first, on far fewer values.
+    """
+    (logits,) = model.graph.outputs
+    largest = select.pool(model, logits, "max", vocabulary)
+    build = Builder(model.graph, "head")
+    positive = build.op("Relu", [largest])
+    weights = build.op("Log", [build.op("Add", [positive, build.real("one", 1.0)])])
+    set_outputs(model, {SPARSE_EMBEDDING: (weights, ["sequences", vocabulary])})
 
 
-def _means(builder: _Builder, states: ir.Value, membership: ir.Value, counts: ir.Value) -> ir.Value:
-    sums = builder.op("MatMul", [membership, states])
-    divisors = builder.op("Max", [counts, builder.real("at_least_one", 1.0)])
-    column = builder.op("Unsqueeze", [divisors, builder.integers("hidden_axis", [2])])
-    return builder.op("Div", [sums, column])
+def join(model: ir.Model, states: ir.Value, head: ir.Model) -> tuple[ir.Value, ...]:
+    """Move the nodes of a traced head behind `states` and return its outputs.
+
+    The head has one input, which `states` takes the place of; its names get the prefix `head.`.
+    """
+    (entry,) = head.graph.inputs
+    outputs = tuple(head.graph.outputs)
+    head.graph.outputs.clear()
+    ir.convenience.replace_all_uses_with(entry, states)
+    for value in list(head.graph.initializers.values()):
+        head.graph.initializers.pop(str(value.name))
+        value.name = f"head.{value.name}"
+        if value.const_value is not None:
+            value.const_value.name = value.name
+        model.graph.register_initializer(value)
+    nodes = list(head.graph)
+    head.graph.remove(nodes)
+    for node in nodes:
+        node.name = f"head.{node.name}"
+        for value in node.outputs:
+            value.name = f"head.{value.name}"
+    model.graph.extend(nodes)
+    return outputs
 
 
-def _first_tokens(builder: _Builder, states: ir.Value, membership: ir.Value) -> ir.Value:
-    # ArgMax returns the first of equal values: the first token of the segment, which is [CLS].
-    first = builder.op("ArgMax", [membership], axis=2, keepdims=0, select_last_index=0)
-    indices = builder.op("Unsqueeze", [first, builder.integers("index_axis", [2])])
-    return builder.op("GatherND", [states, indices], batch_dims=1)
+def set_outputs(model: ir.Model, outputs: dict[str, tuple[ir.Value, Sequence[int | str]]]) -> None:
+    """Make values the outputs of the graph under their final names, all FP32."""
+    for name, (value, shape) in outputs.items():
+        value.name = name
+        value.dtype = ir.DataType.FLOAT
+        value.shape = ir.Shape(shape)
+    model.graph.outputs[:] = [value for value, _ in outputs.values()]
 
 
-def _normalized(builder: _Builder, vectors: ir.Value) -> ir.Value:
-    norms = builder.op("ReduceL2", [vectors, builder.integers("vector_axis", [1])], keepdims=1)
-    return builder.op("Div", [vectors, builder.op("Max", [norms, builder.real("tiny", MIN_NORM)])])
+def _dense(build: Builder, vectors: ir.Value, layer: Dense, index: int) -> ir.Value:
+    vectors = build.op("MatMul", [vectors, build.constant(f"dense_{index}.weight", layer.weight)])
+    if layer.bias is not None:
+        vectors = build.op("Add", [vectors, build.constant(f"dense_{index}.bias", layer.bias)])
+    return vectors if layer.activation == "Identity" else build.op(layer.activation, [vectors])
+
+
+def _normalized(build: Builder, vectors: ir.Value) -> ir.Value:
+    norms = build.op("ReduceL2", [vectors, build.integers("vector_axis", [1])], keepdims=1)
+    return build.op("Div", [vectors, build.op("Max", [norms, build.real("tiny", MIN_NORM)])])

@@ -46,6 +46,7 @@ def test_all_six_attention_modules_are_fused(bundle: Bundle) -> None:
     card = bundle.manifest.card
     assert (card.attention_modules, card.fused_nodes) == (6, 6)
     assert card.source.startswith(EMBEDDED_DISTRIBUTION)
+    assert bundle.manifest.limits is not None
     assert bundle.manifest.limits.max_tokens == 256
 
 

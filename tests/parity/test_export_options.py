@@ -36,6 +36,7 @@ def test_a_plain_transformer_gets_the_mean_and_says_so(
     assert captured.out == f"{bundle.path}\n"
     for step in ("load weights", "trace and fuse", "compare with PyTorch", "publish"):
         assert f"{step}: " in captured.err
+    assert bundle.manifest.pooling is not None
     assert not bundle.manifest.pooling.normalize
     assert "mean pooling without normalisation" in (bundle.path / "report.md").read_text()
     found = embed(open_session(bundle), bundle, [SEQUENCES])
@@ -48,6 +49,7 @@ def test_cls_pooling_takes_the_first_token_of_each_segment(tmp_path: Path) -> No
     checkpoint = save_checkpoint(tmp_path / "cls", pooling="cls")
     assert export_to(tmp_path / "models", checkpoint) == 0
     bundle = open_bundle(tmp_path / "models" / "cls" / "1")
+    assert bundle.manifest.pooling is not None
     assert bundle.manifest.pooling.mode == "cls"
     session = open_session(bundle)
     packed = embed(session, bundle, [SEQUENCES])
@@ -63,6 +65,7 @@ def test_the_tokenizer_is_copied_byte_for_byte(bert_checkpoint: Path, bert_bundl
 def test_a_slow_tokenizer_is_converted(bert_checkpoint: Path, tmp_path: Path) -> None:
     slow = Path(shutil.copytree(bert_checkpoint, tmp_path / "slow"))
     (slow / "tokenizer.json").unlink()
+    (slow / "tokenizer_config.json").unlink()
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "attention"]
     (slow / "vocab.txt").write_text("\n".join(pieces))
     file = save_tokenizer(slow, tmp_path)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,9 @@ import pytest
 from checkpoints import HIDDEN, VOCABULARY, save_checkpoint, save_model
 from exports import export_to
 from safetensors.torch import load_file, save_file
-from transformers import MPNetConfig, MPNetModel
+from transformers import RoFormerConfig, RoFormerModel
 
+from export.cli import INTERRUPTED, main
 from server.repository.bundle import Bundle, open_bundle
 
 
@@ -81,30 +84,93 @@ def test_an_unknown_architecture_is_refused(
     assert "config.json cannot be used" in refused(tmp_path / "models", checkpoint, capsys)
 
 
-def test_an_architecture_outside_the_attention_interface_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = MPNetConfig(
+@pytest.fixture
+def outside_the_interface(tmp_path: Path) -> Path:
+    """A model whose attention modules compute everything themselves."""
+    config = RoFormerConfig(
         vocab_size=VOCABULARY,
         hidden_size=HIDDEN,
         num_hidden_layers=1,
         num_attention_heads=4,
         intermediate_size=48,
-        max_position_embeddings=66,
     )
-    directory = tmp_path / "mpnet"
-    save_model(directory, MPNetModel(config))
-    assert "does not use transformers' AttentionInterface" in refused(
-        tmp_path / "models", directory, capsys
-    )
+    directory = tmp_path / "roformer"
+    save_model(directory, RoFormerModel(config))
+    return directory
 
 
-def test_a_decoder_is_refused(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_attention_that_would_stay_in_pieces_is_refused_by_name(
+    outside_the_interface: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = json.loads((checkpoint / "config.json").read_text())
-    (checkpoint / "config.json").write_text(json.dumps({**config, "is_decoder": True}))
-    assert "only encoders are exported" in refused(tmp_path / "models", checkpoint, capsys)
+    message = refused(tmp_path / "models", outside_the_interface, capsys)
+    assert "RoFormerSelfAttention at encoder.layer.0.attention.self was not fused" in message
+    assert "--allow-unfused" in message
+
+
+def test_allowed_attention_in_pieces_is_proven_and_named_in_the_card(
+    outside_the_interface: Path, tmp_path: Path
+) -> None:
+    assert export_to(tmp_path / "models", outside_the_interface, "--allow-unfused") == 0
+    bundle = open_bundle(tmp_path / "models" / "roformer" / "1")
+    assert bundle.manifest.card.unfused == ("RoFormerSelfAttention",)
+    assert bundle.manifest.card.fused_nodes == 0
+    assert "RoFormerSelfAttention" in (bundle.path / "report.md").read_text()
+
+
+def test_a_head_that_the_architecture_lacks_is_refused(
+    bert_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(bert_checkpoint), "--task", "detect", "--out", str(tmp_path / "models")]) == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "transformers has no AutoModelForObjectDetection of type bert" in message
+
+
+def test_a_head_that_was_never_trained_is_refused(
+    bert_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(bert_checkpoint), "--task", "classify", "--out", str(tmp_path / "out")]) == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "no weights for classifier.bias" in message
+
+
+def test_an_unknown_task_lists_those_there_are(
+    bert_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(bert_checkpoint), "--task", "paint", "--out", str(tmp_path)]) == 1
+    assert "task 'paint' is unknown; use one of embed, " in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
+    bert_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As a full disk does: the file system refuses bytes in the middle of a file.
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        message = refused(tmp_path / "models", bert_checkpoint, capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert "cannot read or write" in message
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_export_says_so_and_leaves_nothing(
+    bert_checkpoint: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "export", str(bert_checkpoint), "--out", str(tmp_path / "m")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            # The stage directory is there and the model is being traced.
+            if line.startswith("run PyTorch"):
+                process.send_signal(stop)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == INTERRUPTED
+    assert rest.splitlines()[-1] == "heed-export: interrupted; nothing was published"
+    assert list((tmp_path / "m").iterdir()) == []
 
 
 def test_missing_weights_are_not_filled_with_random_numbers(
@@ -160,8 +226,8 @@ def test_lower_casing_outside_the_tokenizer_is_refused(
 def test_pooling_that_the_graph_cannot_hold_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    directory = save_checkpoint(tmp_path / "max", pooling="max")
-    assert "pooling mode is max" in refused(tmp_path / "models", directory, capsys)
+    directory = save_checkpoint(tmp_path / "both", pooling="mean_sqrt_len")
+    assert "pooling mode is mean_sqrt_len_tokens" in refused(tmp_path / "models", directory, capsys)
 
 
 def test_a_name_that_is_no_bundle_name_is_refused(

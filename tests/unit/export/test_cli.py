@@ -7,11 +7,11 @@ from export.cli import main
     "arguments",
     [
         [],
-        ["minilm"],
-        ["minilm", "--task", "translate"],
         ["minilm", "--task", "embed", "--version", "0"],
         ["minilm", "--task", "embed", "--version", "one"],
-        ["minilm", "--task", "embed", "--precision", "int4"],
+        ["minilm", "--task", "embed", "--precision", "int3"],
+        ["minilm", "--task", "embed", "--budget", "2"],
+        ["list", "minilm"],
         ["minilm", "--task", "embed", "--unknown"],
     ],
 )

@@ -1,9 +1,16 @@
-import pytest
-
-from export.describe import Facts, build_manifest, max_tokens
-from export.errors import CheckpointUnsupported
-from export.graph.heads import Head
-from server.repository.manifest import Card, Limits, Manifest, Pooling, TextFiles, decode, encode
+from export.describe import build_manifest
+from export.kinds.kind import Interface
+from server.repository.manifest import (
+    Card,
+    Limits,
+    Manifest,
+    Pooling,
+    SessionOptions,
+    TensorSpec,
+    TextFiles,
+    decode,
+    encode,
+)
 
 CARD = Card(
     source="owner/name",
@@ -14,21 +21,37 @@ CARD = Card(
     versions={},
     exported_at="2026-01-01T00:00:00+00:00",
 )
+TEXT = Interface(
+    family="roberta",
+    hidden_size=32,
+    inputs=(TensorSpec("input_ids", "INT64", (-1, -1)),),
+    outputs=(TensorSpec("sentence_embedding", "FP32", (-1, 32), "sequence"),),
+    limits=Limits(max_tokens=64, vocabulary=100, max_position=66),
+    text=TextFiles(pad_id=1, position_offset=2),
+    pooling=Pooling("mean", normalize=True, dimensions=32),
+)
+IMAGES = Interface(
+    family="vit",
+    hidden_size=32,
+    inputs=(TensorSpec("pixel_values", "FP32", (-1, 3, 8, 8)),),
+    outputs=(TensorSpec("logits", "FP32", (-1, 2)),),
+    processor="preprocessor_config.json",
+)
 
 
-def manifest() -> Manifest:
-    facts = Facts(
-        family="roberta",
-        hidden_size=32,
-        vocabulary=100,
-        max_position=66,
-        position_offset=2,
-        pad_id=1,
-        max_tokens=64,
-        head=Head("mean", normalize=True, dimensions=32),
-    )
+def manifest(interface: Interface = TEXT) -> Manifest:
     return build_manifest(
-        facts, name="tiny", version=3, isa="x86_64", opset=20, min_onnxruntime="1.31.1", card=CARD
+        interface,
+        name="tiny",
+        version=3,
+        task="embed" if interface is TEXT else "image-classify",
+        precision="fp32",
+        isa="x86_64",
+        opset=20,
+        min_onnxruntime="1.31.1",
+        cpu=SessionOptions(disabled_optimizers=("SkipLayerNormFusion",)),
+        card=CARD,
+        explain=None,
     )
 
 
@@ -36,31 +59,21 @@ def test_the_manifest_survives_writing_and_reading() -> None:
     assert decode(encode(manifest())) == manifest()
 
 
-def test_the_facts_of_the_model_are_promised() -> None:
+def test_the_interface_of_the_model_is_promised() -> None:
     built = manifest()
-    assert built.limits == Limits(max_tokens=64, vocabulary=100, max_position=66)
-    assert built.text == TextFiles(pad_id=1, position_offset=2)
-    assert built.pooling == Pooling(mode="mean", normalize=True, dimensions=32)
-    assert [spec.name for spec in built.inputs] == ["input_ids", "segment_ids", "position_ids"]
-    assert [(spec.name, spec.shape) for spec in built.outputs] == [("sentence_embedding", (-1, 32))]
+    assert built.limits == TEXT.limits
+    assert built.text == TEXT.text
+    assert built.pooling == TEXT.pooling
+    assert built.outputs == TEXT.outputs
 
 
-def test_skip_layer_norm_is_kept_out_on_cpu_only() -> None:
+def test_only_text_is_packed() -> None:
+    assert manifest().mask == "segment_ids"
+    assert manifest(IMAGES).mask == "none"
+    assert manifest(IMAGES).processor == "preprocessor_config.json"
+
+
+def test_what_was_measured_on_cpu_says_nothing_of_cuda() -> None:
     sessions = manifest().sessions
-    assert "SkipLayerNormFusion" in sessions["cpu"].disabled_optimizers
+    assert sessions["cpu"].disabled_optimizers == ("SkipLayerNormFusion",)
     assert sessions["cuda"].disabled_optimizers == ()
-
-
-@pytest.mark.parametrize(
-    ("stated", "rows", "offset", "expected"),
-    [(256, 512, 0, 256), (None, 512, 0, 512), (None, 514, 2, 512), (1024, 514, 2, 512)],
-)
-def test_the_longest_sequence_fits_statement_and_position_table(
-    stated: int | None, rows: int, offset: int, expected: int
-) -> None:
-    assert max_tokens(stated, rows, offset) == expected
-
-
-def test_a_position_table_without_room_is_refused() -> None:
-    with pytest.raises(CheckpointUnsupported, match="no room behind offset 2"):
-        max_tokens(None, 2, 2)

@@ -64,7 +64,11 @@ def test_a_default_prompt_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("modules", "pooling", "message"),
     [
-        ([TRANSFORMER, POOLING], {"pooling_mode_max_tokens": True}, "pooling mode is max"),
+        (
+            [TRANSFORMER, POOLING],
+            {"pooling_mode_weightedmean_tokens": True},
+            "pooling mode is weightedmean",
+        ),
         (
             [TRANSFORMER, POOLING],
             {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
@@ -73,7 +77,12 @@ def test_a_default_prompt_is_noted(tmp_path: Path) -> None:
         ([TRANSFORMER, POOLING], {}, "pooling mode is none"),
         ([TRANSFORMER, POOLING], {**MEAN, "include_prompt": False}, "include_prompt"),
         ([TRANSFORMER, POOLING], None, "1_Pooling/config.json is missing"),
-        ([TRANSFORMER, {"type": "models.Dense"}], None, "modules.json names Dense"),
+        ([TRANSFORMER, {"type": "models.LSTM"}], None, "modules.json names LSTM"),
+        (
+            [TRANSFORMER, {"type": "models.Normalize"}, {"type": "models.Dense"}],
+            None,
+            "modules.json names Dense",
+        ),
         ([TRANSFORMER], None, "names no Pooling"),
         ([{"path": ""}], None, "needs a 'type'"),
         ({}, None, "not a list"),

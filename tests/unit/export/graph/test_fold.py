@@ -98,15 +98,3 @@ def test_a_turned_weight_is_stored_turned() -> None:
     (stored,) = graph.initializers.values()
     assert stored.const_value is not None
     np.testing.assert_array_equal(stored.const_value.numpy(), matrix.T)
-
-
-def test_paths_of_the_exporting_machine_are_removed() -> None:
-    source = tokens()
-    result = step("Neg", source, TOKENS)
-    node = result.producer()
-    assert node is not None
-    node.metadata_props["stack_trace"] = 'File "somewhere.py"'
-    result.name = "result"
-    graph = ir.Graph([source], [result], nodes=[node], opset_imports={"": 20}, name="one")
-    fold(ir.Model(graph, ir_version=10))
-    assert not node.metadata_props
