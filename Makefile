@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODEL ?= minilm
-TASK ?= embed
+TASK ?=
 SCENARIO ?= closed
 TARGET ?= 127.0.0.1:8001
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt protos serve load export parity gpu soak compat bench-packing bench-ceiling clean
+.PHONY: help demo test check fmt protos serve load export parity gpu soak compat bench-packing bench-ceiling bench-export supported clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,8 +47,8 @@ protos: $(READY) ## regenerate the stubs
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) \
 		protos/inference.proto protos/heed/v1/text.proto
 
-export: $(READY) ## export MODEL (hub id, directory, or minilm) for TASK into models/
-	$(BIN)/heed-export $(MODEL) --task $(TASK) $(ARGS)
+export: $(READY) ## export MODEL (hub id, directory, or minilm) into models/, for TASK if given
+	$(BIN)/heed-export $(MODEL) $(if $(TASK),--task $(TASK)) $(ARGS)
 
 serve: $(READY) ## serve models/ on ports 8001 and 8002
 	$(BIN)/heed-serve --models models $(ARGS)
@@ -73,6 +73,12 @@ bench-packing: $(READY) ## packed against padded batches, same server, interleav
 
 bench-ceiling: $(READY) ## served against the in-process ceiling, interleaved
 	$(BIN)/python -m loadtest.bench ceiling $(ARGS)
+
+bench-export: $(READY) ## MiniLM as exported against an export without fusion and ONNX Runtime's optimiser
+	$(BIN)/python tests/bench_export.py $(ARGS)
+
+supported: $(READY) ## export every architecture and rewrite the table of heed-export list
+	PYTHONPATH=tests $(BIN)/python tests/zoo.py $(ARGS)
 
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) models reports .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -4,13 +4,12 @@ Values only; the manifest carries them and `report` prints them.
 """
 
 import platform
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 
-from export.graph.fused import DOMAIN, OP_TYPE
-from server.repository.manifest import Card, Parity
+from export.build import Built
+from export.traced import Traced
+from server.repository.manifest import Card
 
 _DISTRIBUTIONS = (
     "onnx",
@@ -21,31 +20,27 @@ _DISTRIBUTIONS = (
     "torch",
     "transformers",
 )
-_ISA_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2")
-"""From the most to the least capable for matrix products."""
 
 
-def build_card(
-    *, source: str, attention_modules: int, fused_nodes: int, parity: Sequence[Parity]
-) -> Card:
+def build_card(source: str, traced: Traced, built: Built) -> Card:
     """Return the card of an export that has just been proven."""
     return Card(
         source=source,
-        attention_modules=attention_modules,
-        fused_nodes=fused_nodes,
-        fused_op=f"{DOMAIN}.{OP_TYPE}",
-        parity=tuple(parity),
+        attention_modules=len(traced.attention_classes),
+        fused_nodes=built.fused_nodes,
+        fused_op=built.fused_op,
+        parity=built.parity,
         versions=_versions(),
         exported_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        unfused=traced.unfused,
+        quality=built.quality,
+        speed=built.speed,
+        layout=built.layout,
+        kept_float=built.kept_float,
+        peak_memory_bytes=traced.memory_bytes,
+        checkpoint_bytes=traced.checkpoint_bytes,
+        notes=(*traced.notes, *built.notes),
     )
-
-
-def isa() -> str:
-    """Return machine and best instruction set, as in `x86_64 avx512_vnni`."""
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = set(cpuinfo.read_text().split()) if cpuinfo.is_file() else set()
-    best = next((flag for flag in _ISA_FLAGS if flag in flags), None)
-    return platform.machine() if best is None else f"{platform.machine()} {best}"
 
 
 def _versions() -> dict[str, str]:

@@ -1,35 +1,44 @@
-"""The steps of an export, in order: find, load, trace, prove, publish.
+"""The steps of an export, in order: find, trace, build, prove, publish.
 
-Owns nothing but the order and when the checkpoint's memory is given back: PyTorch answers the
-parity batches first, the graph borrows its weights until they are on disk, and ONNX Runtime opens
-the file after both are gone. Everything that fails, fails before a bundle exists.
+Owns nothing but the order and when the checkpoint's memory is given back: PyTorch answers first,
+the traced graph goes to disk, and everything after works on files. Everything that fails, fails
+before a bundle exists.
 """
 
 import gc
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import NamedTuple
 
 import msgspec
-import onnx_ir as ir
+from transformers import PreTrainedConfig
 
-from export import card, convert, describe, load, publish, sentence, tokenizer
-from export.describe import Facts
-from export.errors import ExportFailed
-from export.graph import heads
-from export.graph.fold import fold
-from export.graph.heads import Head
-from export.load import Encoder
+from export import card, describe, load, publish
+from export import task as tasks
+from export.build import BuildOptions, Built, build
+from export.errors import ExportFailed, ParityBroken
+from export.kinds.choose import load_model
+from export.kinds.text import TextOptions
 from export.locate import Checkpoint, locate
 from export.progress import Progress
-from export.proof import batches, contract, parity
+from export.proof import diverge
+from export.proof.case import Case
+from export.proof.parity import TOLERANCES, CaseBroken
 from export.publish import ExternalData, Stage
+from export.quality.examples import EvalFile, read
 from export.report import Report
-from export.sentence import Recipe
+from export.traced import Traced, TraceOptions, trace
+from export.work import resume
+from export.work.fingerprint import fingerprint
+from export.workspace import TRACED, Workspace
 from server.repository import manifest as manifests
-from server.repository.bundle import MODEL_NAME, Bundle
-from server.runtime.session import Session, SessionConfig, runtime_version
+from server.repository.bundle import Bundle
+from server.repository.manifest import Manifest, Precision, Task
+from server.runtime.cpu import isa
+from server.runtime.session import runtime_version
+
+_SAMPLES = 400
+"""Built-in texts that quality is measured on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,37 +46,40 @@ class Request:
     """What the command line asks for."""
 
     model: str
-    task: Literal["embed"] = "embed"
+    task: str | None = None
+    """As written; None reads it from the checkpoint."""
     name: str | None = None
     version: int = 1
     out: Path = Path("models")
     force: bool = False
     external_data: ExternalData = "auto"
+    precision: Precision = "fp32"
+    budget: float | None = None
+    explain: bool = False
+    allow_unfused: bool = False
+    measure: bool = True
+    tower: str | None = None
+    dimensions: int | None = None
+    max_tokens: int | None = None
+    eval_file: Path | None = None
+    work: Path | None = None
+    """Where the trace is kept for the next export; None for nowhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Proof:
-    """What the PyTorch model answered, kept when the model itself is gone."""
+class Subject(NamedTuple):
+    """What is exported, as far as the trace depends on it."""
 
-    batches: tuple[batches.Batch, ...]
-    expected: tuple[parity.Vectors, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """What is left of the model once its graph is on disk."""
-
-    facts: Facts
-    attention_modules: int
-    fused_nodes: int
-    proof: _Proof
+    checkpoint: Checkpoint
+    config: PreTrainedConfig
+    task: Task
+    options: TraceOptions
 
 
 def run(request: Request, progress: Progress) -> tuple[Bundle, Report]:
     """Export one checkpoint and return the published bundle with its report.
 
     Raises:
-        ExportFailed: the checkpoint, the contract or parity; nothing was published.
+        ExportFailed: the checkpoint, the contract, parity or quality; nothing was published.
         ServeError: the runtime refuses the file; nothing was published.
     """
     # A download draws its own progress bars.
@@ -75,95 +87,100 @@ def run(request: Request, progress: Progress) -> tuple[Bundle, Report]:
         checkpoint = locate(request.model)
         name = _bundle_name(request.name or checkpoint.name)
         publish.require_free(request.out, name, request.version, force=request.force)
-        recipe = sentence.read(checkpoint.directory)
-    with publish.stage(request.out, name, request.version, force=request.force) as staged:
-        written = _write(request, checkpoint, recipe, staged, progress)
+        config = load.read_config(checkpoint.directory)
+        task = (
+            tasks.detect(checkpoint.directory, config)
+            if request.task is None
+            else tasks.parse(request.task)
+        )
+        # Read before anything slow: a mistake in it should not cost a trace.
+        examples = None if request.eval_file is None else read(request.eval_file, task)
+    subject = Subject(checkpoint, config, task, _trace_options(request, examples))
+    with (
+        publish.stage(request.out, name, request.version, force=request.force) as staged,
+        resume.held(request.work or staged.scratch) as workspace,
+    ):
+        traced = _trace(subject, request, staged, workspace, progress)
         # The traced program refers to itself and would keep the weights beside the session's.
         gc.collect()
-        with progress.step("compare with PyTorch"):
-            session = _open_as_served(staged, written.attention_modules)
-            proven = parity.compare(session, written.proof.batches, written.proof.expected)
-        manifest = describe.build_manifest(
-            written.facts,
-            name=name,
-            version=request.version,
-            isa=card.isa(),
-            opset=convert.OPSET,
-            min_onnxruntime=runtime_version(),
-            card=card.build_card(
-                source=checkpoint.source,
-                attention_modules=written.attention_modules,
-                fused_nodes=written.fused_nodes,
-                parity=proven,
-            ),
-        )
-        report = Report(manifest, progress.durations_s, recipe.notes)
+        try:
+            built = build(traced, _build_options(request), staged, workspace, progress)
+        except CaseBroken as error:
+            where = _first_difference(subject, error.case, workspace, progress)
+            raise ParityBroken(f"{error}; {where}") from error
+        manifest = _manifest(request, name, checkpoint.source, traced, built)
+        report = Report(manifest, progress.durations_s)
         report.write(staged.directory)
         with progress.step("publish"):
             bundle = publish.publish(staged, manifest)
     return bundle, report
 
 
-def _write(
-    request: Request, checkpoint: Checkpoint, recipe: Recipe, staged: Stage, progress: Progress
-) -> _Written:
-    """Write graph and tokenizer; the checkpoint's memory ends with this function."""
-    with progress.step("load weights"):
-        encoder = load.load(checkpoint.directory, request.task)
-        facts = _facts(encoder, recipe)
-        tokenizer.check_tokenizer(
-            tokenizer.save_tokenizer(checkpoint.directory, staged.directory),
-            vocabulary=facts.vocabulary,
-            max_tokens=facts.max_tokens,
-            lowercases=recipe.lowercases,
+def _trace(
+    subject: Subject, request: Request, staged: Stage, workspace: Workspace, progress: Progress
+) -> Traced:
+    """Trace, or take what an earlier export of the same checkpoint and options has kept."""
+    checkpoint, config, task, options = subject
+    if request.work is None:
+        return trace(checkpoint, config, task, options, staged, workspace, progress)
+    with progress.step("look for an earlier trace"):
+        mark = fingerprint(checkpoint, task, options)
+        traced = resume.load(workspace, mark, staged.directory)
+    if traced is None:
+        traced = trace(checkpoint, config, task, options, staged, workspace, progress)
+        resume.save(workspace, mark, traced, staged.directory)
+    return traced
+
+
+def _first_difference(
+    subject: Subject, case: Case, workspace: Workspace, progress: Progress
+) -> str:
+    with progress.step("look for the layer"):
+        loaded = load_model(
+            subject.checkpoint.directory, subject.config, subject.task, subject.options.tower
         )
-    with progress.step("run PyTorch"):
-        proof = _reference(encoder, facts)
-    with progress.step("trace and fuse"):
-        converted = convert.convert(encoder)
-        fold(converted.model)
-        heads.add_sentence_embedding(converted.model, facts.head)
-        fused_nodes = contract.check(converted.model, converted.attention_modules)
-    with progress.step("write model"):
-        publish.write_model(converted.model, staged.directory, request.external_data)
-    return _Written(facts, converted.attention_modules, fused_nodes, proof)
+        # The graph as traced, whatever it was rounded to: a layer is wrong or it is not.
+        return diverge.first_difference(
+            loaded, workspace.path(TRACED), case, TOLERANCES["fp32"].limit
+        )
 
 
-def _facts(encoder: Encoder, recipe: Recipe) -> Facts:
-    return Facts(
-        family=encoder.family,
-        hidden_size=encoder.hidden_size,
-        vocabulary=encoder.vocabulary,
-        max_position=encoder.max_position,
-        position_offset=encoder.position_offset,
-        pad_id=encoder.pad_id,
-        max_tokens=describe.max_tokens(
-            recipe.max_tokens, encoder.max_position, encoder.position_offset
-        ),
-        head=Head(recipe.mode, normalize=recipe.normalize, dimensions=encoder.hidden_size),
+def _trace_options(request: Request, examples: EvalFile | None) -> TraceOptions:
+    # What is kept should serve every precision.
+    needs_samples = request.precision != "fp32" or request.work is not None
+    return TraceOptions(
+        text=TextOptions(request.dimensions, request.max_tokens),
+        tower=request.tower,
+        allow_unfused=request.allow_unfused,
+        num_samples=_SAMPLES if needs_samples else 0,
+        examples=examples,
     )
 
 
-def _reference(encoder: Encoder, facts: Facts) -> _Proof:
-    text = batches.Text(facts.vocabulary, facts.pad_id, facts.position_offset, facts.max_tokens)
-    cases = tuple(batches.batches(text))
-    expected = tuple(
-        parity.reference(encoder.module, facts.head, batch.sequences) for batch in cases
+def _build_options(request: Request) -> BuildOptions:
+    return BuildOptions(
+        precision=request.precision,
+        budget=request.budget,
+        explain=request.explain,
+        measure=request.measure,
+        external_data=request.external_data,
     )
-    return _Proof(cases, expected)
 
 
-def _open_as_served(staged: Stage, attention_modules: int) -> Session:
-    """Open the session with the options it will be served with, and count what it really runs."""
-    disabled = describe.SESSIONS["cpu"].disabled_optimizers
-    with TemporaryDirectory(dir=staged.directory.parent) as scratch:
-        optimized = Path(scratch) / "optimized.onnx"
-        session = Session(
-            staged.directory / MODEL_NAME,
-            SessionConfig(disabled_optimizers=disabled, optimized_model_path=optimized),
-        )
-        contract.check_served(ir.load(optimized), attention_modules)
-    return session
+def _manifest(request: Request, name: str, source: str, traced: Traced, built: Built) -> Manifest:
+    return describe.build_manifest(
+        traced.interface,
+        name=name,
+        version=request.version,
+        task=traced.task,
+        precision=request.precision,
+        isa=isa(),
+        opset=built.opset,
+        min_onnxruntime=runtime_version(),
+        cpu=built.session,
+        explain=built.explain,
+        card=card.build_card(source, traced, built),
+    )
 
 
 def _bundle_name(name: str) -> str:

@@ -22,8 +22,8 @@ from server.repository.manifest import MANIFEST_NAME, Manifest, encode
 ExternalData = Literal["auto", "always"]
 
 WEIGHTS_NAME = f"{MODEL_NAME}.data"
-MAX_SINGLE_FILE_BYTES = 1_500_000_000
-"""Protobuf ends at 2 GiB, and a message is copied whole while it is written."""
+MAX_SINGLE_FILE_BYTES = 500_000_000
+"""A protobuf ends at 2 GiB, and long before that its copies while it is written are a burden."""
 
 REPORT_NAMES = frozenset({"report.json", "report.md"})
 """For people. Outside the digests, so that notes may be added to a report."""
@@ -34,6 +34,8 @@ class Stage:
     """A version directory in the making. `directory` already has its final two names."""
 
     directory: Path
+    scratch: Path
+    """For files that are not published; on the same file system and as short-lived."""
     target: Path
     force: bool
 
@@ -57,7 +59,7 @@ def stage(out: Path, name: str, version: int, *, force: bool = False) -> Iterato
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as root:
         directory = Path(root) / name / str(version)
         directory.mkdir(parents=True)
-        yield Stage(directory, out / name / str(version), force)
+        yield Stage(directory, Path(root) / "scratch", out / name / str(version), force)
 
 
 def write_model(model: ir.Model, directory: Path, external_data: ExternalData = "auto") -> None:
@@ -70,6 +72,9 @@ def write_model(model: ir.Model, directory: Path, external_data: ExternalData = 
     external = external_data == "always" or (
         external_data == "auto" and size_bytes > MAX_SINGLE_FILE_BYTES
     )
+    if not external:
+        # What lies in another file would stay there.
+        ir.external_data.load_to_model(model)
     ir.save(model, directory / MODEL_NAME, external_data=WEIGHTS_NAME if external else None)
 
 

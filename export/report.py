@@ -11,7 +11,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from server.repository.manifest import Manifest
+from server.repository.manifest import Manifest, Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,11 @@ class Report:
 
     manifest: Manifest
     durations_s: Mapping[str, float]
-    notes: Sequence[str]
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the reader should know about choices made."""
+        return self.manifest.card.notes
 
     def write(self, directory: Path) -> None:
         """Write both forms beside the bundle's files."""
@@ -30,7 +34,6 @@ class Report:
             "facts": dict(self._facts()),
             "card": self.manifest.card,
             "durations_s": {step: round(s, 2) for step, s in self.durations_s.items()},
-            "notes": list(self.notes),
         }
         encoded = msgspec.json.format(msgspec.json.encode(data), indent=2)
         (directory / "report.json").write_bytes(encoded + b"\n")
@@ -40,28 +43,63 @@ class Report:
         table = Table(title=f"{self.manifest.name} version {self.manifest.version}")
         table.add_column("What")
         table.add_column("Value")
-        for row in (*self._facts(), *self._parity()):
+        for row in self._rows():
             table.add_row(*map(Text, row))
         for note in self.notes:
             table.add_row("note", Text(note))
         return table
 
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        yield from self._facts()
+        yield from self._measured()
+        yield from self._parity()
+
     def _facts(self) -> Iterator[tuple[str, str]]:
         manifest, card = self.manifest, self.manifest.card
-        norm = ", normalised" if manifest.pooling.normalize else ""
         yield "source", card.source
+        yield "task", manifest.task
         yield "family", manifest.family
-        yield "embedding", f"{manifest.pooling.mode} pooling{norm}, {manifest.pooling.dimensions}"
-        yield "tokens", f"at most {manifest.limits.max_tokens} a sequence"
+        yield "precision", f"{manifest.precision}, measured on {manifest.isa}"
+        pooling, limits = manifest.pooling, manifest.limits
+        if pooling is not None:
+            norm = ", normalised" if pooling.normalize else ""
+            yield "embedding", f"{pooling.mode} pooling{norm}, {pooling.dimensions}"
+        if manifest.labels is not None:
+            yield "labels", f"{len(manifest.labels.names)}, {manifest.labels.kind}"
+        if limits is not None:
+            yield "tokens", f"at most {limits.max_tokens} a sequence"
         yield (
             "fused attention",
-            (f"{card.fused_nodes} of {card.attention_modules} modules, {card.fused_op}"),
+            f"{card.fused_nodes} of {card.attention_modules} modules, {card.fused_op or 'none'}",
+        )
+        if card.unfused:
+            yield "NOT fused", ", ".join(card.unfused)
+        if card.layout:
+            yield "form", ", ".join(card.layout)
+        if card.kept_float:
+            yield "kept in float", ", ".join(card.kept_float)
+        yield (
+            "memory",
+            (
+                f"{card.peak_memory_bytes / 2**20:.0f} MiB at most to trace a checkpoint of "
+                f"{card.checkpoint_bytes / 2**20:.0f} MiB"
+            ),
         )
 
     def _parity(self) -> Iterator[tuple[str, str]]:
         for parity in self.manifest.card.parity:
-            value = f"{parity.max_abs_difference:.1e} (at most {parity.tolerance:g})"
+            value = f"{parity.difference:.1e} (at most {parity.tolerance:g}, {parity.measure})"
             yield f"parity {parity.case}", value
+
+    def _measured(self) -> Iterator[tuple[str, str]]:
+        for quality in self.manifest.card.quality:
+            yield f"quality {quality.measure}", _quality(quality)
+        for speed in self.manifest.card.speed:
+            ratio = speed.unfused_ms / speed.run_ms
+            yield (
+                f"time of {speed.shape}",
+                f"{speed.run_ms:.2f} ms, unfused {speed.unfused_ms:.2f} ms: {ratio:.2f}x",
+            )
 
     def _markdown(self) -> str:
         title = f"# {self.manifest.name} version {self.manifest.version}"
@@ -69,12 +107,22 @@ class Report:
         durations = [(step, f"{s:.1f} s") for step, s in self.durations_s.items()]
         sections = [
             title,
-            _rows("what", "value", [*self._facts(), *self._parity()]),
+            _rows("what", "value", [*self._rows()]),
             _rows("step", "time", durations),
             _rows("used", "version", versions),
             *(f"- {note}" for note in self.notes),
         ]
         return "\n\n".join(sections) + "\n"
+
+
+def _quality(quality: Quality) -> str:
+    interval = (
+        ""
+        if quality.low is None or quality.high is None
+        else f", difference {quality.low:+.4f} to {quality.high:+.4f} with 95 % confidence"
+    )
+    before = "" if quality.reference is None else f", PyTorch {quality.reference:.4f}"
+    return f"{quality.bundle:.4f}{before}{interval} ({quality.count} examples)"
 
 
 def _rows(left: str, right: str, rows: Sequence[tuple[str, str]]) -> str:
