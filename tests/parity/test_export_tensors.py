@@ -23,6 +23,9 @@ BY_NAME = {architecture.name: architecture for architecture in TENSORS}
 TOLERANCE = 1e-4
 ROWS = [1, 2, 5]
 
+# `test_supported` proves one form of each on every run.
+pytestmark = pytest.mark.thorough
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:

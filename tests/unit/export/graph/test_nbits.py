@@ -7,16 +7,17 @@ import onnx_ir as ir
 import pytest
 
 from export.graph import nbits
+from export.graph.weights import Matrix
 from server.runtime.session import Session, SessionConfig
 
 SIZE, WIDTH = 96, 40
 
 
-def matrix() -> nbits.Matrix:
+def matrix() -> Matrix:
     return np.random.default_rng(5).normal(size=(SIZE, WIDTH)).astype(np.float32)
 
 
-def linear(weight: nbits.Matrix) -> ir.Model:
+def linear(weight: Matrix) -> ir.Model:
     source = ir.val("source", ir.DataType.FLOAT, ["rows", weight.shape[0]])
     constant = ir.Value(name="weight", const_value=ir.tensor(weight, name="weight"))
     node = ir.node("MatMul", [source, constant])
@@ -48,7 +49,8 @@ def test_the_operator_multiplies_by_what_was_packed(tmp_path: Path) -> None:
     assert nbits.quantize(model) == ("weight",)
     ir.save(model, tmp_path / "model.onnx")
     source = np.random.default_rng(6).normal(size=(7, SIZE)).astype(np.float32)
-    (found,) = Session(tmp_path / "model.onnx", SessionConfig()).run({"source": source})
+    (answer,) = Session(tmp_path / "model.onnx", SessionConfig()).run({"source": source})
+    found = answer.astype(np.float32)
     expected = source @ nbits.unpack(nbits.pack(weight))
     # Activations are rounded to eight bits inside the kernel.
     assert np.abs(found - expected).max() <= 0.02 * np.abs(expected).max()
