@@ -133,6 +133,8 @@ def _quality(
     Raises:
         QualityBelowBudget: the form that was chosen loses more than is allowed.
     """
+    if traced.evaluation is None and not traced.samples:
+        return ()
     session = Session(
         staged.directory / MODEL_NAME,
         SessionConfig(disabled_optimizers=chosen.form.disabled_optimizers),

@@ -22,7 +22,7 @@ _DISTRIBUTIONS = (
 )
 
 
-def build_card(source: str, traced: Traced, built: Built) -> Card:
+def build_card(source: str, traced: Traced, built: Built, memory_bytes: int) -> Card:
     """Return the card of an export that has just been proven."""
     return Card(
         source=source,
@@ -37,7 +37,7 @@ def build_card(source: str, traced: Traced, built: Built) -> Card:
         speed=built.speed,
         layout=built.layout,
         kept_float=built.kept_float,
-        peak_memory_bytes=traced.memory_bytes,
+        peak_memory_bytes=memory_bytes,
         checkpoint_bytes=traced.checkpoint_bytes,
         notes=(*traced.notes, *built.notes),
     )

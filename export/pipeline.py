@@ -20,6 +20,7 @@ from export.errors import ExportFailed, ParityBroken
 from export.kinds.choose import load_model
 from export.kinds.text import TextOptions
 from export.locate import Checkpoint, locate
+from export.memory import peak_bytes
 from export.progress import Progress
 from export.proof import diverge
 from export.proof.case import Case
@@ -33,7 +34,7 @@ from export.work.fingerprint import fingerprint
 from export.workspace import TRACED, Workspace
 from server.repository import manifest as manifests
 from server.repository.bundle import Bundle
-from server.repository.manifest import Manifest, Precision, Task
+from server.repository.manifest import Card, Manifest, Precision, Task
 from server.runtime.cpu import isa
 from server.runtime.session import runtime_version
 
@@ -82,6 +83,7 @@ def run(request: Request, progress: Progress) -> tuple[Bundle, Report]:
         ExportFailed: the checkpoint, the contract, parity or quality; nothing was published.
         ServeError: the runtime refuses the file; nothing was published.
     """
+    before_bytes = peak_bytes()
     # A download draws its own progress bars.
     with progress.step("find checkpoint", spinner=False):
         checkpoint = locate(request.model)
@@ -108,7 +110,8 @@ def run(request: Request, progress: Progress) -> tuple[Bundle, Report]:
         except CaseBroken as error:
             where = _first_difference(subject, error.case, workspace, progress)
             raise ParityBroken(f"{error}; {where}") from error
-        manifest = _manifest(request, name, checkpoint.source, traced, built)
+        made = card.build_card(checkpoint.source, traced, built, peak_bytes() - before_bytes)
+        manifest = _manifest(request, name, traced, built, made)
         report = Report(manifest, progress.durations_s)
         report.write(staged.directory)
         with progress.step("publish"):
@@ -167,7 +170,7 @@ def _build_options(request: Request) -> BuildOptions:
     )
 
 
-def _manifest(request: Request, name: str, source: str, traced: Traced, built: Built) -> Manifest:
+def _manifest(request: Request, name: str, traced: Traced, built: Built, made: Card) -> Manifest:
     return describe.build_manifest(
         traced.interface,
         name=name,
@@ -179,7 +182,7 @@ def _manifest(request: Request, name: str, source: str, traced: Traced, built: B
         min_onnxruntime=runtime_version(),
         cpu=built.session,
         explain=built.explain,
-        card=card.build_card(source, traced, built),
+        card=made,
     )
 
 

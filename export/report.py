@@ -81,7 +81,7 @@ class Report:
         yield (
             "memory",
             (
-                f"{card.peak_memory_bytes / 2**20:.0f} MiB at most to trace a checkpoint of "
+                f"{card.peak_memory_bytes / 2**20:.0f} MiB at most, for a checkpoint of "
                 f"{card.checkpoint_bytes / 2**20:.0f} MiB"
             ),
         )

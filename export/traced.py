@@ -10,7 +10,7 @@ from export.kinds.choose import kind_of, load_model
 from export.kinds.kind import Interface, Kind
 from export.kinds.text import TextOptions
 from export.locate import Checkpoint
-from export.memory import checkpoint_bytes, peak_bytes
+from export.memory import checkpoint_bytes
 from export.progress import Progress
 from export.proof import contract
 from export.proof.case import Case
@@ -36,8 +36,6 @@ class Traced:
     """The questions of an evaluation file, with PyTorch's answers."""
     notes: tuple[str, ...]
     checkpoint_bytes: int
-    memory_bytes: int
-    """What loading, asking and tracing took at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,6 @@ def trace(  # noqa: PLR0917 - what an export consists of
     Raises:
         ExportFailed: the checkpoint or its graph cannot be used; the message says why.
     """
-    before = peak_bytes()
     with progress.step("load weights"):
         loaded = load_model(checkpoint.directory, config, task, options.tower)
         kind = kind_of(loaded, options.text)
@@ -93,7 +90,6 @@ def trace(  # noqa: PLR0917 - what an export consists of
         evaluation=prepared,
         notes=(*kind.notes, *(prepared.notes if prepared is not None else ())),
         checkpoint_bytes=checkpoint_bytes(checkpoint.directory),
-        memory_bytes=peak_bytes() - before,
     )
 
 

@@ -166,6 +166,7 @@ class Card(Record, frozen=True):
     kept_float: tuple[str, ...] = ()
     """Layers that cost too much quality in the stated precision."""
     peak_memory_bytes: Count = 0
+    """What the export took at most, beyond its libraries."""
     checkpoint_bytes: Count = 0
     notes: tuple[str, ...] = ()
 

@@ -76,7 +76,9 @@ def test_every_command_is_known() -> None:
     assert [
         "make demo",
         ". .venv/bin/activate",
-        take("heed-export"),
+        take("heed-export minilm"),
+        take("heed-export verify"),
+        take("heed-export list"),
         take("heed-serve --models"),
         take("heed-load run closed"),
         take("heed-load run open"),
@@ -101,7 +103,9 @@ def test_demo(tmp_path: Path) -> None:
 
 
 def test_commands_in_their_order(tmp_path: Path) -> None:
-    run(take("heed-export"), tmp_path)
+    run(take("heed-export minilm"), tmp_path)
+    run(take("heed-export verify"), tmp_path)
+    assert "green" in run(take("heed-export list"), tmp_path)
     with serving(take("heed-serve --models"), tmp_path) as address:
         (example,) = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
         printed = run(f"python - <<'E'\n{example.replace(ADDRESS, address)}\nE", tmp_path)
