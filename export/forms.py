@@ -49,6 +49,21 @@ class Form:
     """The last layer is computed for the tokens that the head reads, and only for them."""
 
 
+class _Unchanged(Exception):
+    """An edit found nothing to do."""
+
+
+def _must(edit: Edit) -> Edit:
+    """Return an edit that raises `_Unchanged` where it changes nothing."""
+
+    def run(model: ir.Model) -> None:
+        if not edit(model):
+            raise _Unchanged
+
+    return run
+
+
+MERGED, EARLY = _must(layout.merge_projections), _must(early.select_early)
 STANDARD = (biases.absorb_biases, standard.to_standard)
 AS_TRACED = Form("as traced")
 FORMS = (
@@ -57,11 +72,11 @@ FORMS = (
     Form("standard Attention, absorbed biases", STANDARD),
     Form(
         "standard Attention, absorbed biases, merged projections",
-        (*STANDARD, layout.merge_projections),
+        (*STANDARD, MERGED),
     ),
     Form(
         "standard Attention, absorbed biases, early selection",
-        (*STANDARD, early.select_early),
+        (*STANDARD, EARLY),
         selects_early=True,
     ),
 )
@@ -146,6 +161,8 @@ def _proven(workspace: Workspace, source: str, proof: Proof, enough: int) -> tup
             path = workspace.variant(f"form-{index}", *form.edits, source=source)
             candidate = Candidate(form.name, path, form.disabled_optimizers)
             found[form] = (candidate, prove(path, form.disabled_optimizers, proof))
+        except _Unchanged:
+            continue
         except (ConversionFailed, ParityBroken, RunFailed, BundleCorrupt) as error:
             failures.append(error)
             notes.append(f"form '{form.name}' was left out: {error}")
@@ -160,7 +177,7 @@ def whole(workspace: Workspace, source: str, form: Form) -> ir.Model | None:
         return None
     model = workspace.read(source)
     for edit in form.edits:
-        if edit is not early.select_early:
+        if edit is not EARLY:
             edit(model)
     return model
 

@@ -12,7 +12,7 @@ Activations are unsigned, weights signed with one scale for each output: the onl
 x86 kernels are fast at. A pass on the finished graph for the CPU provider. Pure, no torch.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
-from export.graph import linear, weights
+from export.graph import smooth, weights
 from export.graph.builder import Builder
 from export.graph.fused import DOMAIN, MULTI_HEAD
 from export.graph.linear import Linear
@@ -38,7 +38,6 @@ _STEPS = 255
 _MIDDLE = 128
 """Zero point of values as often negative as positive."""
 
-_NORMS = frozenset({"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization"})
 _STEADY = frozenset({"LayerNormalization", MULTI_HEAD})
 """Operators whose outputs have much the same reach in every token. Fixed scales for them cost
 MiniLM 0.0004 of mean cosine and gain a tenth in speed; for GELU's they would cost 0.003."""
@@ -46,14 +45,11 @@ MiniLM 0.0004 of mean cosine and gain a tenth in speed; for GELU's they would co
 _FLOORS = {"Gelu": (0.1701, 24), "Relu": (0.0, 0)}
 """Operator -> lowest output, as a positive number, and the zero point that leaves room for it."""
 
-_SMOOTHING = 0.65
-"""How much of a channel's reach goes into the weights. MiniLM is best between 0.5 and 0.8."""
-
-_NEGLIGIBLE = 1e-3
-"""Channels and rows below this part of the largest are treated as if they reached it."""
-
 _HEADROOM = 1.25
 """Fixed ranges over recorded ones: what is recorded is a sample."""
+
+_MAY_BE_EMPTY = 2
+"""Rank of a choice of vectors, by sequence or by mask token. Rows of tokens always hold some."""
 
 _TINY = 1e-8
 """Smallest scale: a token of zeros is not divided by 0."""
@@ -116,14 +112,18 @@ def _round_input(
 ) -> _Rounded:
     """Round what a group of layers reads, once for all of them."""
     source = group[0].source
-    op_type = _maker(source)
+    maker = smooth.maker(source)
+    op_type = "" if maker is None else maker.op_type
     factors = None
-    if known is not None and _is_normalised(source) and _are_unshared(group):
-        factors = _smooth(known, [weights.matrix(layer.weight) for layer in group])
+    if known is not None and smooth.is_normalised(source) and _are_unshared(group):
+        factors = smooth.factors(known, [weights.matrix(layer.weight) for layer in group])
         known = Range(known.low / factors, known.high / factors)
         inverse = build.constant(f"{source.name}.factors", np.reciprocal(factors))
+        shape = source.shape
         source = build.op("Mul", [source, inverse])
-    steady = op_type in _STEADY and (factors is not None or op_type not in _NORMS)
+        source.shape, source.dtype = shape, ir.DataType.FLOAT
+    # Without factors, outliers would take most of the steps of a scale that is fixed.
+    steady = op_type == MULTI_HEAD or (op_type in _STEADY and factors is not None)
     if fixed and known is not None and steady:
         rounded = _round_fixed(build, source, known)
     else:
@@ -155,6 +155,10 @@ def _round_by_token(build: Builder, source: ir.Value, channels: int, op_type: st
         bounds.append(build.op("Mul", [low, _real(build, -1 / above)]))
     least = max(_TINY, floor / zero if floor else 0.0)
     scale = build.op("Max", [*bounds, _real(build, least)])
+    if source.shape is None or source.shape.rank() == _MAY_BE_EMPTY:
+        # ONNX Runtime reduces nothing to nothing, in the shape it came.
+        first, last = build.integers("first", [0]), build.integers("one", [1])
+        scale = build.op("Slice", [scale, first, last, axis])
     zeros = build.op("Expand", [_byte(build, zero), build.op("Shape", [scale])])
     # One block of all channels: a scale for each token.
     value = build.op("QuantizeLinear", [source, scale, zeros], axis=-1, block_size=channels)
@@ -187,7 +191,8 @@ def _multiply(
             layer.bias if fixed else None,
         ],
         domain=DOMAIN,
-        name=f"{label}.product",
+        # ALBERT runs the same weights several times, and names of nodes are unique.
+        name=weights.node_name(layer),
     )
     graph.append(node)
     if rounded.token_scale is None:
@@ -214,19 +219,6 @@ def _look_up(graph: ir.Graph, build: Builder, node: ir.Node, table: ir.Value) ->
     weights.replace(node.outputs[0], build.op("Mul", [found, scales]))
 
 
-def _smooth(known: Range, matrices: Sequence[Matrix]) -> Matrix:
-    """Return what to divide each channel by, around 1."""
-    reach = _at_least(np.maximum(-known.low, known.high))
-    rows = _at_least(np.max([np.abs(matrix).max(axis=1) for matrix in matrices], axis=0))
-    logarithms = _SMOOTHING * np.log(reach) - (1 - _SMOOTHING) * np.log(rows)
-    factors: Matrix = np.exp(logarithms - logarithms.mean()).astype(np.float32)
-    return factors
-
-
-def _at_least(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.maximum(values, max(_NEGLIGIBLE * float(values.max()), _TINY))
-
-
 def _scaled(weight: ir.Value, factors: Matrix | None) -> Matrix:
     matrix = weights.matrix(weight)
     return matrix if factors is None else matrix * factors[:, np.newaxis]
@@ -243,23 +235,6 @@ def _scales(reach: Matrix, largest: int) -> Matrix:
 def _round(matrix: Matrix, scale: Matrix, largest: int) -> NDArray[np.int8]:
     rounded: NDArray[np.int8] = np.clip(np.rint(matrix / scale), -largest, largest).astype(np.int8)
     return rounded
-
-
-def _maker(value: ir.Value) -> str:
-    node = value.producer()
-    return "" if node is None else node.op_type
-
-
-def _is_normalised(value: ir.Value) -> bool:
-    """Whether channels have lengths of their own: a normalisation, whole or its last step."""
-    node = value.producer()
-    if node is None or node.op_type in _NORMS:
-        return node is not None
-    operands: Mapping[bool, ir.Value] = {
-        one.is_initializer(): one for one in node.inputs if one is not None
-    }
-    gain = operands.get(True)
-    return node.op_type == "Mul" and gain is not None and len(linear.tensor(gain).shape) == 1
 
 
 def _are_unshared(group: Sequence[Linear]) -> bool:

@@ -1,15 +1,17 @@
 """Weights of four bits, activations in float: for decoders, whose single rows wait for memory.
 
 `com.microsoft.MatMulNBits` (ONNX Runtime contrib operators, version 1): every column of a matrix in
-blocks of `block_size` rows, each with a scale and a zero point. Rounding is to the nearest step
-between a block's smallest and largest weight, 0 always among the steps. `accuracy_level` 4 rounds
-activations to eight bits by block of a row inside the kernel, so an answer does not depend on its
-batch-mates. Pure, no torch.
+blocks of `BLOCK` rows, each with a scale and a zero point. Rounding is to the nearest of the steps
+between a block's smallest and largest weight, 0 always among them, or of steps over a part of that
+reach where the squares of the errors are fewer: MiniLM keeps 0.974 of mean cosine, against 0.972
+over the whole reach and 0.967 without a zero point. `accuracy_level` 4 rounds activations to eight
+bits by block of a row inside the kernel. Pure, no torch.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import onnx_ir as ir
@@ -22,9 +24,18 @@ from export.graph.linear import Linear
 from export.graph.weights import Matrix
 
 BITS, BLOCK = 4, 32
+"""With blocks of 64 and more, sums of the CPU kernel depend in their last bit on how many rows
+there are, and the rounding of the next layer makes that larger: batch-mates change the answer."""
+
 _STEPS = 2**BITS - 1
 _LEVEL = 4
-"""Activations in eight bits: level 0 is several times as slow."""
+"""Activations in eight bits: level 0 takes twice to four times as long for a single row."""
+
+_PARTS = (1.0, 0.95, 0.9, 0.85, 0.8)
+"""Of a block's reach, that the steps are spread over; weights outside take the last step."""
+
+_AT_ONCE = 1 << 22
+"""Weights rounded at a time: copies stay near 100 MB whatever the size of a matrix."""
 
 Bytes = NDArray[np.uint8]
 
@@ -61,15 +72,13 @@ def quantize(model: ir.Model, *, keep: Collection[str] = ()) -> tuple[str, ...]:
 def pack(matrix: Matrix) -> Blocks:
     """Round a matrix (inputs, outputs) whose inputs are a multiple of a block."""
     size, width = matrix.shape
-    blocks = matrix.T.reshape(width, size // BLOCK, BLOCK)
-    low = np.minimum(blocks.min(axis=2), 0)
-    high = np.maximum(blocks.max(axis=2), 0)
-    scales = ((high - low) / _STEPS).astype(np.float32)
-    divisors = np.where(scales > 0, scales, 1)
-    zeros = np.clip(np.rint(-low / divisors), 0, _STEPS)
-    steps = np.rint(blocks / divisors[:, :, np.newaxis]) + zeros[:, :, np.newaxis]
-    rounded = np.clip(steps, 0, _STEPS).astype(np.uint8)
-    return Blocks(_pairs(rounded), scales.reshape(-1), _pairs(zeros.astype(np.uint8)).reshape(-1))
+    columns = max(1, _AT_ONCE // size)
+    parts = [_pack(matrix[:, start : start + columns]) for start in range(0, width, columns)]
+    return Blocks(
+        np.concatenate([part.packed for part in parts]),
+        np.concatenate([part.scales for part in parts]),
+        np.concatenate([part.zeros for part in parts]),
+    )
 
 
 def unpack(blocks: Blocks) -> Matrix:
@@ -81,6 +90,50 @@ def unpack(blocks: Blocks) -> Matrix:
     values = steps.reshape(width, count, BLOCK).astype(np.float32) - zeros[:, :, np.newaxis]
     scaled = values * blocks.scales.reshape(width, count, 1)
     return np.ascontiguousarray(scaled.reshape(width, count * BLOCK).T)
+
+
+def _pack(matrix: Matrix) -> Blocks:
+    size, width = matrix.shape
+    blocks = np.ascontiguousarray(matrix.T).reshape(width, size // BLOCK, BLOCK)
+    best = _Steps.over(blocks, _PARTS[0])
+    for part in _PARTS[1:]:
+        best = best.or_better(_Steps.over(blocks, part))
+    return Blocks(_pairs(best.steps), best.scales.reshape(-1), _pairs(best.zeros).reshape(-1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Blocks (outputs, blocks, BLOCK) rounded in one way."""
+
+    steps: Bytes
+    scales: NDArray[np.float32]
+    """(outputs, blocks), as the zeros and the errors."""
+    zeros: Bytes
+    errors: NDArray[np.float32]
+    """Sums of squares."""
+
+    @classmethod
+    def over(cls, blocks: Matrix, part: float) -> Self:
+        """Spread the steps over a part of each block's reach."""
+        low = part * np.minimum(blocks.min(axis=2, keepdims=True), 0)
+        high = part * np.maximum(blocks.max(axis=2, keepdims=True), 0)
+        scales = ((high - low) / _STEPS).astype(np.float32)
+        divisors = np.where(scales > 0, scales, 1)
+        zeros = np.clip(np.rint(-low / divisors), 0, _STEPS)
+        steps = np.clip(np.rint(blocks / divisors) + zeros, 0, _STEPS)
+        misses = (steps - zeros) * scales - blocks
+        errors = np.einsum("obi,obi->ob", misses, misses)
+        return cls(steps.astype(np.uint8), scales[..., 0], zeros[..., 0].astype(np.uint8), errors)
+
+    def or_better(self, other: Self) -> Self:
+        """Take each block from whichever misses it less, from this one where both do."""
+        better = other.errors < self.errors
+        return type(self)(
+            np.where(better[..., np.newaxis], other.steps, self.steps),
+            np.where(better, other.scales, self.scales),
+            np.where(better, other.zeros, self.zeros),
+            np.where(better, other.errors, self.errors),
+        )
 
 
 def _pairs(values: Bytes) -> Bytes:
@@ -124,7 +177,7 @@ def _replace(graph: ir.Graph, layer: Linear) -> None:
         [layer.source, *parts],
         {"K": size, "N": width, "bits": BITS, "block_size": BLOCK, "accuracy_level": _LEVEL},
         domain=DOMAIN,
-        name=f"{label}.product",
+        name=weights.node_name(layer),
     )
     graph.append(node)
     weights.replace(layer.product, node.outputs[0])

@@ -68,6 +68,12 @@ def names(initializers: Iterable[ir.Value]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(name, initializers)))
 
 
+def node_name(layer: Linear) -> str | None:
+    """Return the name of the product of a layer, for what takes its place."""
+    node = layer.product.producer()
+    return None if node is None else node.name
+
+
 def shape(initializer: ir.Value) -> tuple[int, int]:
     """Return the rows and columns of a matrix."""
     rows, columns = linear.tensor(initializer).shape.numpy()
