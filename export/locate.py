@@ -40,7 +40,10 @@ DOWNLOADED = (
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
-    "*_Pooling/config.json",
+    "*_*/config.json",
+    "*_Dense/model.safetensors",
+    "preprocessor_config.json",
+    "processor_config.json",
 )
 """What an export reads. Repositories also hold the same weights for other frameworks."""
 

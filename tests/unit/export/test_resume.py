@@ -44,7 +44,6 @@ TRACE = Traced(
     evaluation=None,
     notes=("something to know",),
     checkpoint_bytes=1,
-    memory_bytes=2,
 )
 
 
