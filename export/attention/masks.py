@@ -81,7 +81,8 @@ def build_mask(
     if trace.segment_ids is not None:
         parts.append(_same_segment(trace.segment_ids))
     elif attention_mask is not None:
-        parts.append(attention_mask.bool().unsqueeze(1).unsqueeze(1))
+        # The fused operator takes no bias that is broadcast over queries.
+        parts.append(attention_mask.bool().unsqueeze(1).unsqueeze(1).expand(-1, 1, q_length, -1))
     if not parts:
         return None
     mask = torch.where(reduce(torch.logical_and, parts), 0.0, MASKED)
