@@ -30,6 +30,9 @@ from server.runtime.session import Session, SessionConfig
 # replaces, and ONNX Runtime fuses it at load unless told not to.
 WITHOUT_SKIP = ("SkipLayerNormFusion", "BiasSkipLayerNormFusion")
 
+WITHOUT_BIAS_GELU = (*WITHOUT_SKIP, "BiasGeluFusion")
+"""Add and Gelu are vectorised each; the fused kernel is slower for some sizes."""
+
 _UNFUSED = "unfused"
 _FORMS_S, _PACKING_S = 9.0, 4.0
 """Seconds to spend on measuring; large models take longer for their fewest rounds."""
@@ -70,6 +73,7 @@ FORMS = (
     AS_TRACED,
     Form("as traced, SkipLayerNormalization", disabled_optimizers=()),
     Form("standard Attention, absorbed biases", STANDARD),
+    Form("standard Attention, absorbed biases, Gelu apart", STANDARD, WITHOUT_BIAS_GELU),
     Form(
         "standard Attention, absorbed biases, merged projections",
         (*STANDARD, MERGED),

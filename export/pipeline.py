@@ -38,8 +38,9 @@ from server.repository.manifest import Card, Manifest, Precision, Task
 from server.runtime.cpu import isa
 from server.runtime.session import runtime_version
 
-_SAMPLES = 400
-"""Built-in texts that quality is measured on."""
+_SAMPLES, _FEW_SAMPLES = 400, 32
+"""Built-in texts that quality is measured on: all where weights are rounded, some where they are
+not and parity has said nearly everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +151,12 @@ def _first_difference(
 
 def _trace_options(request: Request, examples: EvalFile | None) -> TraceOptions:
     # What is kept should serve every precision.
-    needs_samples = request.precision != "fp32" or request.work is not None
+    rounded = request.precision != "fp32" or request.work is not None
     return TraceOptions(
         text=TextOptions(request.dimensions, request.max_tokens),
         tower=request.tower,
         allow_unfused=request.allow_unfused,
-        num_samples=_SAMPLES if needs_samples else 0,
+        num_samples=_SAMPLES if rounded else _FEW_SAMPLES,
         examples=examples,
     )
 
