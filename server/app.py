@@ -40,7 +40,7 @@ class App:
     def __init__(self, config: ServerConfig) -> None:
         self.config = config
         self.metrics = Metrics()
-        self._admission = Admission(config.max_inflight_requests)
+        self._admission = Admission(config.max_inflight_requests, config.max_inflight_bytes)
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
         found = index.scan(config.models)

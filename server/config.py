@@ -63,10 +63,39 @@ class ServerConfig:
     models: Path = _option(Path("models"), "Repository: a directory of <name>/<version>/ bundles.")
     host: str = _option("127.0.0.1", "Address of the gRPC port; 0.0.0.0 to serve other machines.")
     port: int = _option(8001, "gRPC port; 0 picks a free one.", **_port())
+    unix_socket: str = _option(
+        "", "Path of a Unix socket to answer on as well; clients use unix:PATH."
+    )
+    workers: int = _option(
+        1,
+        "Processes that answer on the one port, each with its share of the cores and its own copy "
+        "of the models. More than one pays where a single Python process is the limit.",
+        **_at_least(1),
+    )
     ops_host: str = _option("127.0.0.1", "Address of the port for metrics and probes.")
     ops_port: int = _option(8002, "Port of /metrics, /livez and /readyz; 0 picks one.", **_port())
     provider: str = _option(
         "cpu", "Execution provider. Another one is never used instead.", choices=("cpu", "cuda")
+    )
+    config: str = _option(
+        "", "TOML file with options under their names here; flags and environment win over it."
+    )
+    versions: str = _option(
+        "latest",
+        "Which versions of each model serve: latest, latest:2 for the two highest, all, or "
+        "specific ones as minilm=1+3,other=2 (other models: latest).",
+    )
+    model_control: str = _option(
+        "none",
+        "Who may load and unload while serving. none: nobody. explicit: RepositoryModelLoad and "
+        "RepositoryModelUnload. poll: the repository is read again every --poll-s seconds.",
+        choices=("none", "explicit", "poll"),
+    )
+    poll_s: float = _option(5.0, "Seconds between two looks at the repository.", **_at_least(0.1))
+    probe: bool = _option(
+        default=True,
+        help_text="Open a bundle that joins a running server in a child process first, so that a "
+        "file which crashes ONNX Runtime costs nobody an answer.",
     )
     threads: int = _option(
         default_threads(),
@@ -78,6 +107,20 @@ class ServerConfig:
         default=True,
         help_text="Keep each run thread on a core of its own, where its caches are warm. Only in "
         "force when there are as many threads as cores.",
+    )
+    intra_op_threads: int = _option(
+        0,
+        "Cores that one run uses on CPU; 0 takes what heed-serve tune found, or 1.",
+        **_at_least(0),
+    )
+    tuning: str = _option(
+        "~/.cache/heed/tuning",
+        "Directory of what heed-serve tune measured on this hardware; empty uses none.",
+    )
+    device_memory_bytes: int = _option(
+        0,
+        "Most memory of the GPU that the models may take together; 0 is no limit.",
+        **_at_least(0),
     )
     batching: str = _option(
         "packed",
@@ -97,6 +140,24 @@ class ServerConfig:
         "whole rows, such as images, and 16 for text with --batching padded.",
         **_at_least(0),
     )
+    max_batch_delay_ms: float = _option(
+        0.0,
+        "How long an idle thread may wait for a fuller run. The next run forms while one is under "
+        "way, so 0 costs no throughput under load.",
+        **_at_least(0),
+    )
+    priority_levels: int = _option(
+        3, "Levels of priority; 1 is served first, 0 in a request means the middle.", **_at_least(1)
+    )
+    ageing_s: float = _option(
+        1.0,
+        "A request gains one level of priority each time it has waited this long, so that none "
+        "waits for ever; 0 turns this off.",
+        **_at_least(0),
+    )
+    cache_bytes: int = _option(
+        0, "Memory for answers to texts that come again, per model; 0 keeps none.", **_at_least(0)
+    )
     max_queue_requests: int = _option(
         1024, "Requests that may wait per model; one more is refused at once.", **_at_least(1)
     )
@@ -111,6 +172,19 @@ class ServerConfig:
     )
     max_inflight_requests: int = _option(
         2048, "Calls being answered at the same time, over all models.", **_at_least(1)
+    )
+    max_inflight_bytes: int = _option(
+        1 << 30, "Bytes of all calls being answered at the same time.", **_at_least(1)
+    )
+    max_message_bytes: int = _option(
+        0,
+        "Largest message, in or out. 0 is what the largest legal call of the models needs.",
+        **_at_least(0),
+    )
+    predict: bool = _option(
+        default=True,
+        help_text="Refuse at once a call whose deadline would pass in the queue, by the predicted "
+        "cost of what waits.",
     )
     max_request_sequences: int = _option(
         256, "Texts, or rows of a tensor, in one call.", **_at_least(1)
@@ -137,6 +211,25 @@ class ServerConfig:
         choices=("batch", "normal"),
     )
     reflection: bool = _option(default=True, help_text="Answer gRPC server reflection.")
+    shared_memory: bool = _option(
+        default=False,
+        help_text="Let clients of this machine pass tensors in system shared memory. Whoever may "
+        "call can then read and write the regions that are registered.",
+    )
+    tls_cert: str = _option("", "PEM file of the server's certificate chain; turns TLS on.")
+    tls_key: str = _option("", "PEM file of its private key.")
+    tls_client_ca: str = _option(
+        "", "PEM file of the authorities whose clients are let in; turns mutual TLS on."
+    )
+    tls_reload_s: float = _option(
+        60.0, "Seconds between two looks for a renewed certificate.", **_at_least(0.1)
+    )
+    api_keys: str = _option(
+        "", "TOML file with SHA-256 digests of API keys by group: infer, control, info."
+    )
+    record_arrivals: str = _option(
+        "", "File to append each request's arrival and size to, for heed-serve simulate."
+    )
     log_level: str = _option(
         "info", "Least severe messages to log.", choices=("debug", "info", "warning", "error")
     )

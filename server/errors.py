@@ -35,9 +35,18 @@ class Draining(ServeError):
 class Overloaded(ServeError):
     """A limit on waiting work is reached. Nothing was started, so a retry elsewhere is safe."""
 
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """When the caller may hope for a place."""
+
 
 class QueueFull(Overloaded):
     """As many requests or tokens wait for this model as may wait."""
+
+
+class PredictedLate(Overloaded):
+    """By the predicted cost of what waits, the caller's deadline would pass in the queue."""
 
 
 class DeadlineExpired(ServeError):
@@ -50,6 +59,34 @@ class Cancelled(ServeError):
 
 class RunFailed(ServeError):
     """ONNX Runtime failed on this sequence alone."""
+
+
+class Unforeseen(ServeError):
+    """A mistake of the server's own; the log has the trace."""
+
+
+class Unauthenticated(ServeError):
+    """The call carries no key, or one that is not known."""
+
+
+class PermissionDenied(ServeError):
+    """The key is known and does not open this call."""
+
+
+class AlreadyExists(ServeError):
+    """Something of this name is registered already."""
+
+
+class RegionNotFound(ServeError):
+    """No shared memory region of this name is registered."""
+
+
+class ControlDisabled(ServeError):
+    """Models are loaded and unloaded by calls only where the server was started for it."""
+
+
+class LoadFailed(ServeError):
+    """A model that was asked for cannot be found or read."""
 
 
 class ProviderUnavailable(ServeError):

@@ -22,7 +22,10 @@ TOKEN_BUCKETS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 COUNT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 STAGES = ("tokenize", "queue", "run")
-REASONS = ("queue_full", "inflight_full", "draining", "validation", "expired", "cancelled")
+REASONS = (
+    "queue_full", "predicted_late", "inflight_full", "draining", "validation", "expired",
+    "cancelled", "key",
+)  # fmt: skip
 MODEL = ("model", "version")
 
 

@@ -4,16 +4,17 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from protos import inference_pb2, inference_pb2_grpc
-from protos.heed.v1 import text_pb2, text_pb2_grpc
+from protos import inference_pb2
+from protos.heed.v1 import text_pb2
 from server.admission import Admission
 from server.config import ServerConfig
 from server.errors import ConfigInvalid
 from server.metrics import Metrics
 from server.registry import Registry
+from server.rpc.boundary import Boundary
 from server.rpc.health import Health
 from server.rpc.inference import InferenceService
-from server.rpc.interceptors import Boundary
+from server.rpc.registration import handlers
 from server.rpc.text import TextService
 
 
@@ -32,7 +33,6 @@ class Listener:
         self.port = 0
         self._config = config
         self._server = grpc.aio.server(
-            interceptors=[Boundary(admission, metrics)],
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
@@ -43,10 +43,13 @@ class Listener:
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
-        inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            InferenceService(registry, config.max_request_sequences), self._server
-        )
-        text_pb2_grpc.add_TextServiceServicer_to_server(TextService(registry), self._server)
+        boundary = Boundary(admission, metrics)
+        inference = InferenceService(registry, config.max_request_sequences)
+        for service, servicer in (
+            (inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"], inference),
+            (text_pb2.DESCRIPTOR.services_by_name["TextService"], TextService(registry)),
+        ):
+            self._server.add_generic_rpc_handlers((handlers(service, servicer, boundary),))
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
         if config.reflection:
             reflection.enable_server_reflection(_service_names(), self._server)

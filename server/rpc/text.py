@@ -11,7 +11,8 @@ from server import request as requests
 from server.errors import InvalidRequest
 from server.registry import Registry
 from server.tasks.embed import Embedded
-from server.tasks.model import require_part
+from server.tasks.model import LoadedModel
+from server.tasks.text_tasks import TextTasks, require_part
 from server.text.tokenizer import TokenizedText, Truncation
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -36,7 +37,7 @@ class TextService(pb_grpc.TextServiceServicer):
         call.id = request.id
         model = self._registry.get(request.model, request.version)
         dimensions = request.dimensions if request.HasField("dimensions") else None
-        embed = require_part(model.embed, "Embed", model.manifest)
+        embed = require_part(_tasks(model, "Embed").embed, "Embed", model.manifest)
         embedded = await embed.run(request.texts, _truncation(request.truncation), dimensions)
         return pb.EmbedResponse(
             model=model.manifest.name,
@@ -50,7 +51,7 @@ class TextService(pb_grpc.TextServiceServicer):
         del context
         requests.current.get().id = request.id
         model = self._registry.get(request.model, request.version)
-        tokenize = require_part(model.tokenize, "Tokenize", model.manifest)
+        tokenize = _tasks(model, "Tokenize").tokenize
         tokenized = await tokenize.run(request.texts, _truncation(request.truncation))
         return pb.TokenizeResponse(
             model=model.manifest.name,
@@ -58,6 +59,10 @@ class TextService(pb_grpc.TextServiceServicer):
             id=request.id,
             texts=[_tokens(text) for text in tokenized],
         )
+
+
+def _tasks(model: LoadedModel, call: str) -> TextTasks:
+    return require_part(model.text, call, model.manifest)
 
 
 def _truncation(value: pb.Truncation) -> Truncation:

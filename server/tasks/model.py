@@ -6,7 +6,6 @@ Loading blocks and belongs on a thread; what is loaded belongs to the event loop
 import logging
 from dataclasses import dataclass
 from time import monotonic
-from typing import TypeVar
 
 from server.batching import setup
 from server.batching.batcher import Batcher
@@ -14,24 +13,20 @@ from server.batching.packing import TokenSequence
 from server.batching.row_layout import Row
 from server.batching.statistics import Statistics
 from server.config import ServerConfig
-from server.errors import BundleCorrupt, InvalidRequest
+from server.errors import BundleCorrupt
 from server.metrics import Metrics, ModelMetrics
 from server.repository.bundle import Bundle
-from server.repository.contract import require_text
 from server.repository.manifest import Manifest
 from server.runtime import cpu
 from server.runtime.pool import SessionPool
 from server.runtime.session import Session, SessionConfig, require_runtime
-from server.tasks.embed import Embed
+from server.tasks import text_tasks
 from server.tasks.infer import Infer
 from server.tasks.rows import RowReader
 from server.tasks.sequences import SequenceReader
-from server.tasks.tokenize import Tokenize
-from server.text.tokenizer import Tokenizer
+from server.tasks.text_tasks import TextTasks
 
 log = logging.getLogger(__name__)
-
-Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +38,7 @@ class LoadedModel:
     batcher: Batcher[TokenSequence] | Batcher[Row]
     statistics: Statistics
     infer: Infer[TokenSequence] | Infer[Row]
-    tokenizer: Tokenizer | None = None
-    embed: Embed | None = None
-    tokenize: Tokenize | None = None
+    text: TextTasks | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -54,23 +47,9 @@ class LoadedModel:
 
     def close(self) -> None:
         """End its threads. No request may be inside."""
-        if self.tokenizer is not None:
-            self.tokenizer.close()
+        if self.text is not None:
+            self.text.close()
         self.pool.close()
-
-
-def require_part(part: Part | None, call: str, manifest: Manifest) -> Part:
-    """Return what answers a call of the text service.
-
-    Raises:
-        InvalidRequest: the model is for another task.
-    """
-    if part is None:
-        raise InvalidRequest(
-            f"model '{manifest.name}' is for {manifest.task}, which {call} does not do; "
-            "send it tensors with ModelInfer, ModelMetadata lists them"
-        )
-    return part
 
 
 def load(bundle: Bundle, config: ServerConfig, metrics: Metrics) -> LoadedModel:
@@ -119,26 +98,18 @@ def _connect_text(
     bundle: Bundle, session: Session, config: ServerConfig, bound: ModelMetrics
 ) -> LoadedModel:
     manifest, most = bundle.manifest, config.max_request_sequences
-    text, limits = require_text(manifest)
     options = setup.sequence_options(manifest, config)
     samples = setup.sequence_samples(manifest, options.budget)
     setup.warm_up(session, options, manifest.outputs, samples)
-    tokenizer = Tokenizer(bundle.tokenizer_path, limits.max_tokens)
     pool, statistics = _open_pool(session, config), Statistics()
     batcher = Batcher(pool, options, setup.queue_limits(manifest, config), statistics, bound)
-    embed = None
-    if manifest.task == "embed" and manifest.pooling is not None:
-        first = text.position_offset
-        embed = Embed(manifest.pooling, first, tokenizer, batcher, bound, max_texts=most)
     return LoadedModel(
         bundle=bundle,
         pool=pool,
         batcher=batcher,
         statistics=statistics,
         infer=Infer(manifest, SequenceReader(manifest, most), batcher, bound, most),
-        tokenizer=tokenizer,
-        embed=embed,
-        tokenize=Tokenize(tokenizer, most),
+        text=text_tasks.connect(bundle, batcher, bound, config),
     )
 
 
