@@ -6,38 +6,27 @@ timed apart; the ceiling holds ONNX Runtime, laying out rows and taking them apa
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time, sleep
+from time import perf_counter, process_time
 
 import numpy as np
 
+from server.batching import backlog
 from server.batching.batcher import BatchOptions
 from server.batching.packing import TokenSequence
-from server.batching.plan import Plan
-from server.batching.setup import sequence_options
+from server.batching.sessions import Opened, open_sessions
+from server.batching.setup import open_sequences
 from server.config import ServerConfig
 from server.errors import ConfigInvalid
 from server.repository.bundle import Bundle, open_bundle
 from server.repository.contract import require_text
-from server.repository.manifest import Limits, TextFiles
-from server.runtime.session import Session
-from server.tasks.model import open_session
+from server.repository.manifest import Limits
 from server.text.tokenizer import Tokenizer, Truncation
 
-SEED = 20
-NUM_TEXTS = 512
-# Lengths of short documents, as the packaged load scenarios draw them: 34 tokens on average.
-MEAN_TOKENS, SIGMA = 34.0, 0.8
-MIN_TOKENS, MAX_TOKENS = 3, 231
 PASSES = 3
-UNLOADED_TOKENS = 16
 UNLOADED_RUNS = 300
-UNLOADED_PAUSE_S = 0.0015
-"""Between runs, as long as a call of one caller spends outside the run. Back to back, caches stay
-warm and a run is a quarter faster than any caller who is alone can see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +72,7 @@ ceiling    {ceiling.texts_per_s:.1f} texts/s, median of {len(passes)} passes \
 CPU        {ceiling.cpu_ms_per_text:.3f} ms per text
 padding    {ceiling.padding_share:.1%} of the tokens run
 tokenise   {ceiling.tokenize_us_per_text:.0f} us per text, not in the ceiling
-unloaded   {ceiling.unloaded_p50_ms:.2f} ms for one text of {UNLOADED_TOKENS} tokens"""
+unloaded   {ceiling.unloaded_p50_ms:.2f} ms for one text of {backlog.UNLOADED_TOKENS} tokens"""
 
 
 def measure(bundle: Bundle, texts: Sequence[str] | None, config: ServerConfig) -> Ceiling:
@@ -94,23 +83,19 @@ def measure(bundle: Bundle, texts: Sequence[str] | None, config: ServerConfig) -
             f"{bundle.path}: bench measures packed text; task {manifest.task} takes whole rows"
         )
     text, limits = require_text(manifest)
-    session = open_session(bundle, config.provider)
-    options = sequence_options(manifest, config)
-    tokenize_us, ids = _tokenized(bundle, limits, texts) if texts else (0.0, _seeded(limits))
-    first = text.position_offset
-    sequences = [
-        TokenSequence(one, np.arange(first, first + len(one), dtype=np.int64)) for one in ids
-    ]
-    plans = _plans(sequences, options)
+    opened = open_sessions(bundle, config)
+    options = open_sequences(opened, manifest, config)
+    tokenize_us, ids = _tokenized(bundle, limits, texts) if texts else (0.0, backlog.seeded(limits))
+    sequences = backlog.sequences(ids, text.position_offset)
+    plans = backlog.runs(sequences, options)
     num_tokens = sum(len(sequence) for sequence in sequences)
     padded_tokens = sum(plan.padded_tokens for _, plan in plans)
-    with ThreadPoolExecutor(config.threads) as executor:
-        rates, cpu_s = _passes(executor, session, plans, options, len(sequences))
+    rates, cpu_s = _passes(opened, plans, options, len(sequences))
     return Ceiling(
         model=manifest.name,
         version=manifest.version,
         provider=config.provider,
-        threads=config.threads,
+        threads=opened.choice.num_threads,
         batching=config.batching,
         max_batch_tokens=options.budget,
         num_texts=len(sequences),
@@ -120,69 +105,26 @@ def measure(bundle: Bundle, texts: Sequence[str] | None, config: ServerConfig) -
         cpu_ms_per_text=cpu_s * 1000 / len(sequences),
         padding_share=1 - num_tokens / padded_tokens,
         tokenize_us_per_text=tokenize_us,
-        unloaded_p50_ms=_unloaded_ms(session, options, text),
+        unloaded_p50_ms=backlog.unloaded_ms(opened.sessions[0], options, text, UNLOADED_RUNS),
     )
 
 
 def _passes(
-    executor: ThreadPoolExecutor,
-    session: Session,
-    plans: Sequence[tuple[Sequence[TokenSequence], Plan]],
+    opened: Opened,
+    plans: Sequence[backlog.Run],
     options: BatchOptions[TokenSequence],
     num_texts: int,
 ) -> tuple[list[float], float]:
     """Return texts per second of each pass and the median CPU seconds of one, after a warm-up."""
-    layout = options.layout
-
-    def run(item: tuple[Sequence[TokenSequence], Plan]) -> None:
-        session.run(layout.pack(*item), layout.output_names)
-
     rates = []
     cpu_s = []
     for number in range(PASSES + 1):
-        started, cpu_started = perf_counter(), process_time()
-        list(executor.map(run, plans))
+        cpu_started = process_time()
+        elapsed_s = backlog.work_off(opened, options, plans)
         if number:
-            rates.append(num_texts / (perf_counter() - started))
+            rates.append(num_texts / elapsed_s)
             cpu_s.append(process_time() - cpu_started)
     return rates, median(cpu_s)
-
-
-def _plans(
-    sequences: Sequence[TokenSequence], options: BatchOptions[TokenSequence]
-) -> list[tuple[Sequence[TokenSequence], Plan]]:
-    """Plan the whole workload as if all of it were waiting."""
-    plans = []
-    start = 0
-    while start < len(sequences):
-        waiting = sequences[start:]
-        plan = options.layout.plan(waiting, options.budget)
-        plans.append((waiting[: plan.num_units], plan))
-        start += plan.num_units
-    return plans
-
-
-def _unloaded_ms(session: Session, options: BatchOptions[TokenSequence], text: TextFiles) -> float:
-    ids = np.full(UNLOADED_TOKENS, text.pad_id, np.int64)
-    first, layout = text.position_offset, options.layout
-    one = TokenSequence(ids, np.arange(first, first + UNLOADED_TOKENS, dtype=np.int64))
-    plan = Plan(rows=((0,),), width=UNLOADED_TOKENS)
-    times = []
-    for _ in range(UNLOADED_RUNS):
-        started = perf_counter()
-        session.run(layout.pack([one], plan), layout.output_names)
-        times.append(perf_counter() - started)
-        sleep(UNLOADED_PAUSE_S)
-    return median(times) * 1000
-
-
-def _seeded(limits: Limits) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    random = np.random.default_rng(SEED)
-    lengths = random.lognormal(np.log(MEAN_TOKENS) - SIGMA**2 / 2, SIGMA, NUM_TEXTS).astype(
-        np.int64
-    )
-    lengths = lengths.clip(MIN_TOKENS, min(MAX_TOKENS, limits.max_tokens))
-    return [random.integers(0, limits.vocabulary, length) for length in lengths]
 
 
 def _tokenized(

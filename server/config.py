@@ -1,16 +1,14 @@
 """Every option of the server, once: name, default, limits and help.
 
 A flag `--max-batch-tokens` is the field `max_batch_tokens` is the variable `HEED_MAX_BATCH_TOKENS`.
-Flags win over the environment, the environment over defaults; all problems are reported at once.
+It is also a line of the file that `config` names. `server.options` reads all of them.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-
-from server.errors import ConfigInvalid
 
 ENV_PREFIX: Final = "HEED_"
 
@@ -72,6 +70,11 @@ class ServerConfig:
         "of the models. More than one pays where a single Python process is the limit.",
         **_at_least(1),
     )
+    reuse_port: bool = _option(
+        default=False,
+        help_text="Let other servers of the same user answer on the same port: the system spreads "
+        "connections over them. --workers does this by itself.",
+    )
     ops_host: str = _option("127.0.0.1", "Address of the port for metrics and probes.")
     ops_port: int = _option(8002, "Port of /metrics, /livez and /readyz; 0 picks one.", **_port())
     provider: str = _option(
@@ -83,7 +86,7 @@ class ServerConfig:
     versions: str = _option(
         "latest",
         "Which versions of each model serve: latest, latest:2 for the two highest, all, or "
-        "specific ones as minilm=1+3,other=2 (other models: latest).",
+        "specific ones as minilm=1+3,other=all; an entry without a name is for all other models.",
     )
     model_control: str = _option(
         "none",
@@ -99,8 +102,8 @@ class ServerConfig:
     )
     threads: int = _option(
         default_threads(),
-        "Runs at the same time on CPU, one core each. Leave it at the number of cores unless other "
-        "programs share them.",
+        "Cores for runs on CPU: as many runs at the same time, divided by --intra-op-threads. "
+        "Leave it at the number of cores unless other programs share them.",
         **_at_least(1),
     )
     pin: bool = _option(
@@ -110,7 +113,8 @@ class ServerConfig:
     )
     intra_op_threads: int = _option(
         0,
-        "Cores that one run uses on CPU; 0 takes what heed-serve tune found, or 1.",
+        "Cores that one run uses on CPU; 0 takes what heed-serve tune found, or 1. More than 1 "
+        "answers a long request sooner, and takes a copy of the weights for each run at a time.",
         **_at_least(0),
     )
     tuning: str = _option(
@@ -125,8 +129,8 @@ class ServerConfig:
     batching: str = _option(
         "packed",
         "packed lets short sequences share rows; padded gives each its own row, first come first "
-        "served, as servers without packing do.",
-        choices=("packed", "padded"),
+        "served, as servers without packing do; sorted does so by length.",
+        choices=("packed", "padded", "sorted"),
     )
     max_batch_tokens: int = _option(
         0,
@@ -156,7 +160,10 @@ class ServerConfig:
         **_at_least(0),
     )
     cache_bytes: int = _option(
-        0, "Memory for answers to texts that come again, per model; 0 keeps none.", **_at_least(0)
+        0,
+        "Memory for answers to texts, or rows of tensors, that come again, per model; equal ones "
+        "that are under way at once run once. 0 keeps none.",
+        **_at_least(0),
     )
     max_queue_requests: int = _option(
         1024, "Requests that may wait per model; one more is refused at once.", **_at_least(1)
@@ -204,10 +211,9 @@ class ServerConfig:
         "start.",
     )
     scheduling: str = _option(
-        "batch" if hasattr(os, "SCHED_BATCH") else "normal",
+        "normal",
         "Linux scheduling policy of the process. batch keeps arriving bytes from interrupting "
-        "runs, which is worth some percent of throughput when all cores are busy and costs nothing "
-        "when one is idle.",
+        "runs. That suits offline jobs; above capacity calls then wait to be refused.",
         choices=("batch", "normal"),
     )
     reflection: bool = _option(default=True, help_text="Answer gRPC server reflection.")
@@ -222,13 +228,17 @@ class ServerConfig:
         "", "PEM file of the authorities whose clients are let in; turns mutual TLS on."
     )
     tls_reload_s: float = _option(
-        60.0, "Seconds between two looks for a renewed certificate.", **_at_least(0.1)
+        60.0,
+        "Seconds between two looks for a renewed certificate or file of API keys.",
+        **_at_least(0.1),
     )
     api_keys: str = _option(
         "", "TOML file with SHA-256 digests of API keys by group: infer, control, info."
     )
     record_arrivals: str = _option(
-        "", "File to append each request's arrival and size to, for heed-serve simulate."
+        "",
+        "File to append each request's arrival, lengths, priority and deadline to, never its "
+        "texts, for heed-serve simulate.",
     )
     log_level: str = _option(
         "info", "Least severe messages to log.", choices=("debug", "info", "warning", "error")
@@ -239,65 +249,3 @@ class ServerConfig:
         cores = usable_cores()
         can_pin = self.pin and self.provider == "cpu" and hasattr(os, "sched_setaffinity")
         return cores if can_pin and self.threads == len(cores) else []
-
-
-def resolve(flags: Mapping[str, str | bool], environment: Mapping[str, str]) -> ServerConfig:
-    """Merge flags over environment over defaults.
-
-    Raises:
-        ConfigInvalid: lists every unknown variable and every value out of range.
-    """
-    known = {option.name: option for option in fields(ServerConfig)}
-    values: dict[str, Any] = {}
-    problems: list[str] = []
-    for name, text in _from_environment(environment).items():
-        if name not in known:
-            problems.append(
-                f"{ENV_PREFIX}{name.upper()} is not an option of heed-serve; unset it "
-                "(in Kubernetes: enableServiceLinks: false)"
-            )
-        elif name not in flags:
-            values[name] = text
-    values.update(flags)
-    for name, text in values.items():
-        try:
-            values[name] = _parse(name, text)
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ConfigInvalid("\n".join(problems))
-    return ServerConfig(**values)
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name.removeprefix(ENV_PREFIX).lower(): value
-        for name, value in environment.items()
-        if name.startswith(ENV_PREFIX)
-    }
-
-
-def _parse(name: str, text: str | bool) -> object:  # noqa: FBT001  (a flag without a value)
-    option = next(option for option in fields(ServerConfig) if option.name == name)
-    kind: Callable[[Any], object] = type(option.default)
-    label = f"--{name.replace('_', '-')} {text}"
-    try:
-        value = _boolean(text) if kind is bool else kind(text)
-    except ValueError:
-        raise ValueError(f"{label}: not a {_KINDS[kind]}") from None
-    choices = option.metadata["choices"]
-    if choices and value not in choices:
-        raise ValueError(f"{label}: use one of {', '.join(choices)}")
-    if not option.metadata["check"](value):
-        raise ValueError(f"{label}: must {option.metadata['must']}")
-    return value
-
-
-_KINDS: dict[object, str] = {int: "whole number", float: "number", bool: "boolean (true or false)"}
-
-
-def _boolean(text: str | bool) -> bool:  # noqa: FBT001  (a flag without a value)
-    word = str(text).lower()
-    if word not in {"true", "false", "1", "0"}:
-        raise ValueError(word)
-    return word in {"true", "1"}

@@ -28,17 +28,21 @@ class ModelNotReady(ServeError):
     """The version exists but does not serve now."""
 
 
-class Draining(ServeError):
-    """The server is shutting down; another replica can help."""
-
-
-class Overloaded(ServeError):
-    """A limit on waiting work is reached. Nothing was started, so a retry elsewhere is safe."""
+class Retryable(ServeError):
+    """Nothing was started; the same call may succeed elsewhere at once, or here later."""
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-        """When the caller may hope for a place."""
+        """When the caller should come back."""
+
+
+class Draining(Retryable):
+    """The server is shutting down; another replica can help."""
+
+
+class Overloaded(Retryable):
+    """A limit on waiting work is reached."""
 
 
 class QueueFull(Overloaded):
@@ -81,6 +85,10 @@ class RegionNotFound(ServeError):
     """No shared memory region of this name is registered."""
 
 
+class RegionUnusable(ServeError):
+    """A shared memory object cannot be opened, or a region is too small for what goes there."""
+
+
 class ControlDisabled(ServeError):
     """Models are loaded and unloaded by calls only where the server was started for it."""
 
@@ -95,6 +103,10 @@ class ProviderUnavailable(ServeError):
 
 class BundleCorrupt(ServeError):
     """A bundle is incomplete, changed since export, or asks for something unknown."""
+
+
+class WorkerFailed(ServeError):
+    """One of several server processes could not start."""
 
 
 class ConfigInvalid(ServeError):

@@ -6,10 +6,12 @@ Costs are kept off the hot path: children are looked up once, batches are observ
 
 from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from server.histogram import Histogram
 
 # x1.5 steps keep a quantile read from the buckets within 20 % of the truth; 100 us is one
 # loopback call, 30 s is beyond any deadline worth having.
@@ -19,6 +21,8 @@ LATENCY_BUCKETS = (
 )  # fmt: skip
 # Powers of two: sequences end at the model's limit, batches at the token budget.
 TOKEN_BUCKETS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+# Real over predicted seconds of a run: within a few per cent on a quiet machine.
+RATIO_BUCKETS = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 4.0)
 COUNT_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 STAGES = ("tokenize", "queue", "run")
@@ -97,6 +101,10 @@ class Metrics:
         self.padding_tokens = Counter(
             "heed_padding_tokens", "Padding run beside the tokens.", MODEL, registry=registry
         )
+        self.run_prediction = Histogram(
+            "heed_run_prediction_ratio", "Real over predicted seconds of a run.", MODEL,
+            buckets=RATIO_BUCKETS, registry=registry,
+        )  # fmt: skip
         self.session_busy = Counter(
             "heed_session_busy_seconds", "Time that dispatch threads spent inside ONNX Runtime.",
             (*MODEL, "provider"), registry=registry,
@@ -113,6 +121,17 @@ class Metrics:
             "heed_deadline_remaining_seconds", "Time left when a sequence entered a run.", MODEL,
             buckets=LATENCY_BUCKETS, registry=registry,
         )  # fmt: skip
+        self.cache_hits = Counter(
+            "heed_cache_hits", "Sequences or whole rows answered without a run of their own.",
+            MODEL, registry=registry,
+        )  # fmt: skip
+        self.cache_misses = Counter(
+            "heed_cache_misses", "Sequences or whole rows that the cache had to have run.", MODEL,
+            registry=registry,
+        )  # fmt: skip
+        self.cache_bytes = Gauge(
+            "heed_cache_bytes", "Memory of the answers that are kept.", MODEL, registry=registry
+        )
         self.model_ready = Gauge(
             "heed_model_ready", "1 while the version takes traffic.", MODEL, registry=registry
         )
@@ -140,11 +159,24 @@ class Metrics:
             buckets=LATENCY_BUCKETS, registry=registry,
         )  # fmt: skip
 
+    def forget(self, model: str, version: str) -> None:
+        """Drop every series of a model version, and with them what their functions refer to."""
+        for instrument in vars(self).values():
+            if isinstance(instrument, Histogram):
+                instrument.remove(model, version)
+            elif isinstance(instrument, Counter | Gauge) and _labels(instrument)[:2] == MODEL:
+                instrument.remove_by_labels(dict(zip(MODEL, (model, version), strict=True)))
+
     def for_model(
         self, model: str, version: str, provider: str, *, in_tokens: bool = True
     ) -> "ModelMetrics":
         """Return the children of one loaded model, looked up once."""
         return ModelMetrics(self, model, version, provider, in_tokens=in_tokens)
+
+
+def _labels(instrument: Counter | Gauge) -> Sequence[str]:
+    names: Sequence[str] = instrument._labelnames  # noqa: SLF001  (they have no public name)
+    return names
 
 
 class ModelMetrics:
@@ -162,9 +194,12 @@ class ModelMetrics:
         self.request_tokens = metrics.request_tokens.labels(*key)
         self.tokens = metrics.tokens.labels(*key)
         self.padding_tokens = metrics.padding_tokens.labels(*key)
+        self.run_prediction = metrics.run_prediction.labels(*key)
         self.session_busy = metrics.session_busy.labels(*key, provider)
         self.run_failures = metrics.run_failures.labels(*key)
         self.deadline_remaining = metrics.deadline_remaining.labels(*key)
+        self.cache_hits = metrics.cache_hits.labels(*key)
+        self.cache_misses = metrics.cache_misses.labels(*key)
 
     def observe_request(self, sizes: Iterable[int]) -> None:
         """Record the sizes of what one call brought."""
@@ -172,8 +207,12 @@ class ModelMetrics:
             for size in sizes:
                 self.request_tokens.observe(size)
 
-    def observe_run(self, sizes: Sequence[int], padded_tokens: int, run_s: float) -> None:
+    def observe_run(
+        self, sizes: Sequence[int], padded_tokens: int, run_s: float, predicted_s: float
+    ) -> None:
         """Record one finished run."""
+        if run_s > 0:
+            self.run_prediction.observe(run_s / predicted_s)
         self.batch_sequences.observe(len(sizes))
         self.session_busy.inc(run_s)
         self.stages["run"].observe(run_s)
@@ -182,3 +221,17 @@ class ModelMetrics:
             self.batch_tokens.observe(tokens)
             self.tokens.inc(tokens)
             self.padding_tokens.inc(padded_tokens - tokens)
+
+
+class WorkerMetrics:
+    """What the parent of several workers counts by itself."""
+
+    def __init__(self, workers: Iterable[int]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # has no annotations
+        self.registry = CollectorRegistry()
+        self.restarts = Counter(
+            "heed_worker_restarts", "Workers that ended by themselves and were started again.",
+            ("worker",), registry=self.registry,
+        )  # fmt: skip
+        for worker in workers:
+            self.restarts.labels(str(worker))

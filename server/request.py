@@ -30,6 +30,8 @@ class Request:
     id: str = ""
     deadline: float = math.inf
     """On the monotonic clock; infinite when the caller set none."""
+    priority: int = 0
+    """Level, 1 first; 0 is the middle one."""
     started: float = field(default_factory=monotonic)
     timings: Timings = field(default_factory=Timings)
 

@@ -15,15 +15,18 @@ import onnx.numpy_helper
 import onnx.parser
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes import common
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
-from export.graph.heads import Head, add_sentence_embedding
+from export.graph.explain import save_explain
+from export.graph.heads import Head, add_sentence_embedding, add_sparse_embedding
 from export.publish import publish, stage, write_model
 from server.repository.manifest import (
     Card,
+    Explain,
     Labels,
     Limits,
     Manifest,
@@ -42,6 +45,7 @@ MASK_ID, SLOW_ID, POISON_ID = 4, 62, 63
 SLOW_STEPS = 40_000
 """Loop iterations per "slow": some tens of milliseconds."""
 TAGS = ("none", "person", "place")
+VERDICTS = ("contradiction", "neutral", "entailment")
 COLUMNS = 4
 """Values in the last axis of a bundle of whole rows."""
 
@@ -103,6 +107,8 @@ MASK_HEAD = """
     logits = MatMul (chosen, word_table)
 """
 
+WORD_HEAD = "logits = MatMul (states, word_table)"
+
 ROWS = f"""
     projected = MatMul (pixels, tag_table_{COLUMNS})
     shift_real = Cast <to = 1> (shift)
@@ -160,6 +166,67 @@ def build_reader(root: Path, name: str = "reader") -> Path:
     return _publish(root, model, _text(name, "question-answer", outputs, types=True))
 
 
+def build_ranker(root: Path, name: str = "ranker") -> Path:
+    """Publish a cross-encoder with one logit."""
+    return build_classifier(root, name, "rerank", Labels(("relevant",), "multi"))
+
+
+def build_judge(root: Path, name: str = "judge") -> Path:
+    """Publish a classifier of pairs into labels that exclude each other."""
+    return build_classifier(root, name, "classify", Labels(VERDICTS, "single"))
+
+
+def build_classifier(root: Path, name: str, task: str, labels: Labels) -> Path:
+    """Publish a classifier of pairs: token types in, the first token's first values out."""
+    num_labels = len(labels.names)
+    model = _encoder(STATES, types=True)
+    head = Head(mode="cls", normalize=False, dimensions=num_labels, width=HIDDEN)
+    add_sentence_embedding(model, head)
+    model.graph.outputs[0].name = "logits"
+    outputs = (TensorSpec("logits", "FP32", (-1, num_labels), "sequence"),)
+    return _publish(root, model, _text(name, task, outputs, types=True, labels=labels))
+
+
+def build_sparse(root: Path, name: str = "sparse") -> Path:
+    """Publish a sparse embedding bundle."""
+    model = _encoder(f"float[rows, length, {VOCABULARY}] logits", WORD_HEAD)
+    add_sparse_embedding(model, VOCABULARY)
+    outputs = (TensorSpec("sparse_embedding", "FP32", (-1, VOCABULARY), "sequence"),)
+    return _publish(root, model, _text(name, "sparse-embed", outputs))
+
+
+def build_late(root: Path, name: str = "late") -> Path:
+    """Publish an embedding bundle with a second output: the states of the tokens."""
+    model = _encoder(STATES)
+    (states,) = model.graph.outputs
+    add_sentence_embedding(model, Head(mode="mean", normalize=True, dimensions=HIDDEN))
+    model.graph.outputs.append(states)
+    outputs = (
+        TensorSpec("sentence_embedding", "FP32", (-1, HIDDEN), "sequence"),
+        TensorSpec("states", "FP32", (-1, -1, HIDDEN), "token"),
+    )
+    return _publish(root, model, manifest(name, 1, outputs=outputs))
+
+
+def build_explained(root: Path, name: str = "explained") -> Path:
+    """Publish an embedding bundle of token types with its attention probabilities.
+
+    Both of its graphs misbehave.
+    """
+    typed = """
+        of_type = Gather (type_table, token_type_ids)
+        trapped = Add (of_type, nothing_3d)
+        one_spent = Reshape (spent, axis_1)
+        typed = Add (trapped, one_spent)
+    """
+    model = _encoder(STATES, types=True, typed=typed)
+    add_sentence_embedding(model, Head(mode="mean", normalize=True, dimensions=HIDDEN))
+    model.graph.sort()
+    common.ShapeInferencePass()(model)
+    inputs = _ids("input_ids", "segment_ids", "position_ids", "token_type_ids")
+    return _publish(root, model, manifest(name, 1, inputs=inputs), explain=True)
+
+
 def build_filler(root: Path, name: str = "filler") -> Path:
     """Publish a masked language model whose mask token is "word0"."""
     model = _encoder(f"float[masks, {VOCABULARY}] logits", MASK_HEAD)
@@ -212,7 +279,9 @@ def tokenizer() -> Tokenizer:
     result = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106  (a word)
     result.pre_tokenizer = WhitespaceSplit()
     result.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     return result
 
@@ -258,19 +327,31 @@ def _ids(*names: str) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name, "INT64", (-1, -1)) for name in names)
 
 
-def _publish(root: Path, model: ir.Model, promised: Manifest) -> Path:
+def _publish(root: Path, model: ir.Model, promised: Manifest, *, explain: bool = False) -> Path:
     with stage(root, promised.name, promised.version) as staged:
         write_model(model, staged.directory)
+        if explain:
+            promised = msgspec.structs.replace(promised, explain=_explain(model, staged.directory))
         if promised.text is not None:
             tokenizer().save(str(staged.directory / "tokenizer.json"))
         return publish(staged, promised).path
 
 
-def _encoder(outputs: str, head: str = "", *, types: bool = False) -> ir.Model:
+def _explain(model: ir.Model, directory: Path) -> Explain:
+    written = save_explain(directory / "model.onnx", directory / "explain.onnx", model)
+    outputs = (
+        TensorSpec("attentions", "FP32", (1, -1, NUM_HEADS, -1, -1)),
+        TensorSpec("rollout", "FP32", (-1, -1, -1)),
+    )
+    assert [value.name for value in written.graph.outputs] == [spec.name for spec in outputs]
+    return Explain("explain.onnx", outputs)
+
+
+def _encoder(outputs: str, head: str = "", *, types: bool = False, typed: str = "") -> ir.Model:
     names = ["input_ids", "segment_ids", "position_ids", *(["token_type_ids"] if types else [])]
     inputs = ", ".join(f"int64[rows, length] {name}" for name in names)
-    typed = "Gather (type_table, token_type_ids)" if types else "Identity (zero)"
-    body = f"typed = {typed} {ENCODER} {head}"
+    plain = "Gather (type_table, token_type_ids)" if types else "Identity (zero)"
+    body = f"{typed or f'typed = {plain}'} {ENCODER} {head}"
     return _parse(f"{HEADER} encoder ({inputs}) => ({outputs}) {{ {body} }}", _constants(np.int64))
 
 

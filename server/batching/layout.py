@@ -28,10 +28,10 @@ class Layout(Protocol[U_contra]):
         """The outputs to ask the session for."""
 
     def plan(self, units: Sequence[U_contra], budget: int) -> Plan:
-        """Choose how many units from the head form the next run, at least one, and their rows."""
+        """Choose the next run from units in the order to serve, the head always among them."""
 
     def pack(self, units: Sequence[U_contra], plan: Plan) -> Mapping[str, Array]:
-        """Return the graph's inputs for units that were planned together."""
+        """Return the graph's inputs for the units of a plan, which is renumbered to them."""
 
     def scatter(
         self, arrays: Sequence[Array], units: Sequence[U_contra], plan: Plan

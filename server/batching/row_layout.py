@@ -5,7 +5,7 @@ Rows of one run have equal shapes, so they lie behind each other on the first ax
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice
 
 import numpy as np
 
@@ -26,20 +26,20 @@ class Row:
 
 
 class RowLayout:
-    """Puts rows of equal shapes together, first come first served."""
+    """Puts rows of equal shapes together, the oldest of those first."""
 
     def __init__(self, input_names: Sequence[str], output_names: Sequence[str]) -> None:
         self.output_names = tuple(output_names)
         self._input_names = tuple(input_names)
 
     def plan(self, units: Sequence[Row], budget: int) -> Plan:
-        """Take up to `budget` rows, and stop at the first whose shapes differ from the head's.
+        """Take up to `budget` rows of the head's shapes, and leave out the others between them.
 
-        Rows behind it are not looked at, so no shape can be overtaken for ever.
+        Each row is the head in its turn, so no shape is overtaken for ever.
         """
         shapes = units[0].shapes
-        alike = takewhile(lambda row: row.shapes == shapes, units[:budget])
-        return Plan(rows=tuple((index,) for index, _ in enumerate(alike)), width=1)
+        alike = (index for index, row in enumerate(units) if row.shapes == shapes)
+        return Plan(rows=tuple((index,) for index in islice(alike, budget)), width=1)
 
     def pack(self, units: Sequence[Row], plan: Plan) -> dict[str, Array]:
         """Return each input with as many rows as units; a single row is not copied."""

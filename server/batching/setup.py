@@ -1,20 +1,25 @@
 """How the bundle of either kind is batched under a configuration, and what warms its session up.
 
-Pure but for `warm_up`, which runs the session.
+Pure but for `open_...` and `warm_up`, which run the session.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from server.batching import plan
 from server.batching.batcher import BatchOptions
+from server.batching.choice import ONE_CORE, Choice
 from server.batching.cost import Cost
 from server.batching.layout import Answer, U
+from server.batching.measure import measure, one_sequence, row_runs, sequence_runs
 from server.batching.packing import TokenSequence
 from server.batching.request_queue import QueueLimits
 from server.batching.row_layout import Row, RowLayout
 from server.batching.sequence_layout import SequenceLayout
+from server.batching.sessions import Opened
 from server.config import ServerConfig
 from server.errors import BundleCorrupt, RunFailed
 from server.repository.contract import require_text
@@ -22,20 +27,61 @@ from server.repository.manifest import Manifest, TensorSpec
 from server.runtime.session import Session
 from server.tensor import DTYPES
 
+UNPACKED = {"padded": plan.padded, "sorted": plan.sorted_padded}
 PADDED_BATCH_ROWS = 16
 """Rows in one run with padded batching, unless configured."""
 
 
-def sequence_options(manifest: Manifest, config: ServerConfig) -> BatchOptions[TokenSequence]:
+def open_sequences(
+    opened: Opened, manifest: Manifest, config: ServerConfig
+) -> BatchOptions[TokenSequence]:
+    """Warm up the sessions of a text bundle, and return how it is batched at what runs cost.
+
+    Raises:
+        BundleCorrupt: see `warm_up` and `measure`.
+    """
+    choice = opened.choice
+    options = sequence_options(manifest, config, choice)
+    for session in opened.sessions:
+        samples = sequence_samples(manifest, options.budget)
+        warm_up(session, options, manifest.outputs, samples)
+    if choice.cost is None:
+        text, limits = require_text(manifest)
+        runs = sequence_runs(text, limits, _budget(manifest, config, choice))
+        cost = measure(opened.sessions[0], options.layout, runs)
+        options = sequence_options(manifest, config, replace(choice, cost=cost))
+    return options
+
+
+def open_rows(opened: Opened, manifest: Manifest, config: ServerConfig) -> BatchOptions[Row]:
+    """Warm up the sessions of a bundle of whole rows, and return how it is batched; as above.
+
+    Where a shape is free no run is known to work, and the cost stays what it is assumed to be.
+    """
+    choice = opened.choice
+    options = row_options(manifest, config, choice)
+    for session in opened.sessions:
+        warm_up(session, options, manifest.outputs, row_samples(manifest, options.budget))
+    if choice.cost is None:
+        one = next(row_samples(manifest, 1), None)
+        runs = row_runs(one[0], options.budget) if one else []
+        cost = measure(opened.sessions[0], options.layout, runs)
+        options = row_options(manifest, config, replace(choice, cost=cost))
+    return options
+
+
+def sequence_options(
+    manifest: Manifest, config: ServerConfig, choice: Choice = ONE_CORE
+) -> BatchOptions[TokenSequence]:
     """Return how a text bundle is batched."""
     text, limits = require_text(manifest)
-    options = manifest.sessions[config.provider]
-    budget = config.max_batch_tokens or options.max_batch_tokens
-    if config.batching == "padded":
-        rows = config.max_batch_rows or PADDED_BATCH_ROWS
-        planner, budget = plan.padded(rows), rows * limits.max_tokens
+    budget = _budget(manifest, config, choice)
+    cost = choice.cost or Cost.assumed(manifest.hidden_size)
+    if config.batching == "packed":
+        planner = plan.packed(cost, manifest.sessions[config.provider].min_row_tokens)
     else:
-        planner = plan.packed(Cost.of_transformer(manifest.hidden_size), options.min_row_tokens)
+        rows = config.max_batch_rows or PADDED_BATCH_ROWS
+        planner, budget = UNPACKED[config.batching](rows), rows * limits.max_tokens
     layout = SequenceLayout(
         planner,
         manifest.outputs,
@@ -43,17 +89,37 @@ def sequence_options(manifest: Manifest, config: ServerConfig) -> BatchOptions[T
         text.mask_id,
         has_types=any(spec.name == "token_type_ids" for spec in manifest.inputs),
     )
-    return BatchOptions(layout, budget)
+    return BatchOptions(layout, budget, cost, **_service(config))
 
 
-def row_options(manifest: Manifest, config: ServerConfig) -> BatchOptions[Row]:
+def _budget(manifest: Manifest, config: ServerConfig, choice: Choice) -> int:
+    return (
+        config.max_batch_tokens
+        or choice.max_batch_tokens
+        or manifest.sessions[config.provider].max_batch_tokens
+    )
+
+
+def row_options(
+    manifest: Manifest, config: ServerConfig, choice: Choice = ONE_CORE
+) -> BatchOptions[Row]:
     """Return how a bundle of whole rows is batched."""
     layout = RowLayout(
         [spec.name for spec in manifest.inputs], [spec.name for spec in manifest.outputs]
     )
-    return BatchOptions(
-        layout, config.max_batch_rows or manifest.sessions[config.provider].max_batch_rows
-    )
+    budget = config.max_batch_rows or manifest.sessions[config.provider].max_batch_rows
+    cost = choice.cost or Cost.assumed(manifest.hidden_size)
+    return BatchOptions(layout, budget, cost, **_service(config))
+
+
+def _service(config: ServerConfig) -> dict[str, Any]:
+    """Return what the configuration says about order and deadlines."""
+    return {
+        "max_delay_s": config.max_batch_delay_ms / 1000,
+        "num_levels": config.priority_levels,
+        "ageing_s": config.ageing_s,
+        "predict": config.predict,
+    }
 
 
 def queue_limits(manifest: Manifest, config: ServerConfig) -> QueueLimits:
@@ -66,13 +132,8 @@ def queue_limits(manifest: Manifest, config: ServerConfig) -> QueueLimits:
 def sequence_samples(manifest: Manifest, budget: int) -> Iterator[list[TokenSequence]]:
     """Yield the shortest and the largest batch, as units that wait."""
     text, limits = require_text(manifest)
-    first = text.position_offset
     for length in (1, min(limits.max_tokens, budget)):
-        ids = np.full(length, text.pad_id, np.int64)
-        if text.mask_id is not None:
-            ids[0] = text.mask_id
-        one = TokenSequence(ids, np.arange(first, first + length, dtype=np.int64))
-        yield [one] * max(1, budget // length if length > 1 else 1)
+        yield [one_sequence(text, length)] * max(1, budget // length if length > 1 else 1)
 
 
 def row_samples(manifest: Manifest, budget: int) -> Iterator[list[Row]]:
@@ -101,8 +162,8 @@ def warm_up(
     """
     layout = options.layout
     for waiting in samples:
-        layout_plan = layout.plan(waiting, options.budget)
-        units = waiting[: layout_plan.num_units]
+        planned = layout.plan(waiting, options.budget)
+        units, layout_plan = [waiting[index] for index in planned.chosen], planned.renumbered()
         try:
             arrays = session.run(layout.pack(units, layout_plan), layout.output_names)
             answers = layout.scatter(arrays, units, layout_plan)

@@ -59,6 +59,8 @@ class Statistics:
     success: Duration = field(default_factory=Duration)
     fail: Duration = field(default_factory=Duration)
     queue: Duration = field(default_factory=Duration)
+    cache_hit: Duration = field(default_factory=Duration)
+    cache_miss: Duration = field(default_factory=Duration)
     per_sequence: RunDurations = field(default_factory=RunDurations)
     by_batch: dict[int, RunDurations] = field(default_factory=dict)
 

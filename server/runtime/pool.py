@@ -1,32 +1,39 @@
-"""Dispatch threads over one session: each runs one batch at a time.
+"""Dispatch threads over a model's sessions: each runs one batch at a time.
 
-The threads share the session's weights; with one intra-op thread per run they are the parallelism.
+With one intra-op thread per run, threads share one session's weights and are the parallelism.
 """
 
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TypeVar
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
 
 from server.runtime.session import Session
 
 Result = TypeVar("Result")
+Job = tuple[Callable[[Session], Any], Callable[[Any], None]]
 
 
 class SessionPool:
-    """A bounded number of concurrent runs."""
+    """A bounded number of concurrent runs. Belongs to the event loop that starts them."""
 
-    def __init__(self, session: Session, num_threads: int, cores: Sequence[int] = ()) -> None:
-        """Start the threads; thread i stays on `cores[i]` where cores are given."""
-        self._session = session
-        self._threads = [
-            ThreadPoolExecutor(1, f"run-{index}", _stay, (cores[index : index + 1],))
+    def __init__(
+        self, sessions: Sequence[Session], num_threads: int, cores: Sequence[int] = ()
+    ) -> None:
+        """Start the threads; thread i uses `sessions[i]`, in turns, and stays on `cores[i]`."""
+        self._sessions = tuple(sessions)
+        threads = [
+            _Dispatcher(
+                self._sessions[index % len(self._sessions)], cores[index : index + 1], index
+            )
             for index in range(num_threads)
         ]
+        self._threads = tuple(threads)
         # A stack: the thread that ran last goes first, because its core's caches are still warm.
-        self._idle = list(self._threads)
+        self._idle = threads
 
     @property
     def num_threads(self) -> int:
@@ -38,22 +45,59 @@ class SessionPool:
         """Threads that could start a run now."""
         return len(self._idle)
 
-    def start(self, work: Callable[[Session], Result]) -> asyncio.Future[Result]:
-        """Run `work` on an idle thread. Call it from the event loop, with `num_idle` above 0."""
-        thread = self._idle.pop()
-        future = asyncio.get_running_loop().run_in_executor(thread, work, self._session)
-        future.add_done_callback(partial(self._free, thread))
-        return future
+    def start(
+        self, work: Callable[[Session], Result], done: Callable[[Result | Exception], None]
+    ) -> None:
+        """Run `work` on an idle thread and then `done` with what it returned, or raised, here.
 
-    def _free(self, thread: ThreadPoolExecutor, _: asyncio.Future[Result]) -> None:
-        self._idle.append(thread)
+        Call it from the event loop, with `num_idle` above 0. The thread is idle again when `done`
+        is called.
+        """
+        thread = self._idle.pop()
+
+        def finish(result: Result | Exception) -> None:
+            self._idle.append(thread)
+            done(result)
+
+        thread.run(work, finish)
 
     def close(self) -> None:
-        """Wait for the runs under way and end the threads."""
+        """Wait for the runs under way, end the threads and free the sessions."""
         for thread in self._threads:
-            thread.shutdown(wait=True)
+            thread.close()
+        for session in self._sessions:
+            session.close()
 
 
-def _stay(cores: Sequence[int]) -> None:
-    if cores:
-        os.sched_setaffinity(0, cores)  # 0 is the calling thread
+class _Dispatcher:
+    """One thread. A queue and a wake-up each way is all that a run pays for it."""
+
+    def __init__(self, session: Session, cores: Sequence[int], index: int) -> None:
+        self._jobs: SimpleQueue[tuple[asyncio.AbstractEventLoop, Job] | None] = SimpleQueue()
+        self._session = session
+        self._thread = Thread(
+            target=self._work, args=(tuple(cores),), name=f"run-{index}", daemon=True
+        )
+        self._thread.start()
+
+    def run(self, work: Callable[[Session], Any], done: Callable[[Any], None]) -> None:
+        self._jobs.put((asyncio.get_running_loop(), (work, done)))
+
+    def _work(self, cores: Sequence[int]) -> None:
+        if cores:
+            os.sched_setaffinity(0, cores)  # 0 is the calling thread
+        while (job := self._jobs.get()) is not None:
+            loop, (work, done) = job
+            try:
+                result = work(self._session)
+            # Whatever happened belongs to those who wait for this run, and the thread lives on.
+            except Exception as error:  # noqa: BLE001
+                result = error
+            # A forced exit closes the loop under a run; nobody is left to tell.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(done, result)
+            del job, work, done, result  # an idle thread holds nothing of its last run
+
+    def close(self) -> None:
+        self._jobs.put(None)
+        self._thread.join()

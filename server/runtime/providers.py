@@ -12,6 +12,9 @@ from server.errors import ProviderUnavailable
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """heed's name -> ONNX Runtime's name."""
 
+ARENAS = {"cpu": "cpu:0", "cuda": "gpu:0"}
+"""heed's name -> what ONNX Runtime calls the memory that runs allocate from."""
+
 INSTALL = {"cpu": "pip install 'heed[cpu]'", "cuda": "pip install 'heed[gpu]'"}
 
 
@@ -36,6 +39,27 @@ def require_available(provider: str) -> str:
         # CUDA and cuDNN come as wheels beside this one, where the loader does not look by itself.
         ort.preload_dlls()
     return name
+
+
+def chain(provider: str, device_memory_bytes: int = 0) -> list[tuple[str, dict[str, str]]]:
+    """Return the providers of a session with their options, in the order of preference.
+
+    Raises:
+        ProviderUnavailable: see `require_available`.
+    """
+    name = require_available(provider)
+    if provider == "cpu":
+        return [(name, {})]
+    options = {
+        # The default doubles the arena each time it grows; what is not needed stays free here.
+        "arena_extend_strategy": "kSameAsRequested",
+        # The default tries every algorithm on each new shape, and shapes of requests never end.
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+    if device_memory_bytes:
+        options["gpu_mem_limit"] = str(device_memory_bytes)
+    # CPU stays listed behind CUDA for the shape arithmetic that belongs on the host.
+    return [(name, options), (PROVIDERS["cpu"], {})]
 
 
 def require_used(provider: str, session: ort.InferenceSession) -> None:

@@ -5,6 +5,7 @@ one copy of the weights. Owns nothing but the session; batching and threads live
 """
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,17 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from server.errors import BundleCorrupt, RunFailed
+from server.errors import BundleCorrupt, Cancelled, RunFailed
 from server.runtime import providers
+from server.runtime.binding import Binding
+from server.runtime.denormals import flushed
+from server.runtime.memory import trim
 
 Array = NDArray[np.generic]
 
+FAR_LARGER = 4
+"""Times the usual size from which on a run's memory is given back. MiniLM-L6 in fp32: one run of
+8192 tokens leaves 371 MiB behind; giving them back costs the next runs 10 ms together."""
 _RELEASE_NUMBERS = 4
 """Versions are compared with this many numbers, so that 1.31 is 1.31.0."""
 
@@ -32,6 +39,39 @@ class SessionConfig:
     disabled_optimizers: tuple[str, ...] = ()
     optimized_model_path: Path | None = None
     """Where to write the graph as ONNX Runtime rewrote it, for proofs; not written by default."""
+    spin: bool = False
+    """Whether intra-op threads wait for work busily. Faster where nothing else wants the cores; it
+    takes whole ones from whatever shares the machine."""
+    usual_values: int = 0
+    """Values of the largest input of a usual run. Memory of runs far beyond is given back after
+    them; 0 keeps all."""
+    device_memory_bytes: int = 0
+    """Most memory of a GPU for activations and weights of this session; 0 is no limit."""
+
+
+class Stop:
+    """Ends runs from another thread."""
+
+    __slots__ = ("_asked", "_options")
+
+    def __init__(self) -> None:
+        self._options = ort.RunOptions()
+        self._asked = False
+
+    def now(self) -> None:
+        """Let the run under way, and any that starts with this, fail with Cancelled."""
+        self._asked = True
+        self._options.terminate = True
+
+    @property
+    def asked(self) -> bool:
+        """Whether `now` was called."""
+        return self._asked
+
+    @property
+    def options(self) -> ort.RunOptions:
+        """What ONNX Runtime looks at between nodes."""
+        return self._options
 
 
 class Session:
@@ -44,38 +84,70 @@ class Session:
             ProviderUnavailable: the provider is missing or not really used.
             BundleCorrupt: ONNX Runtime refuses the file.
         """
-        name = providers.require_available(config.provider)
-        # CPU stays listed behind CUDA for the shape arithmetic that belongs on the host.
-        chain = [name] if config.provider == "cpu" else [name, "CPUExecutionProvider"]
+        chain = providers.chain(config.provider, config.device_memory_bytes)
         try:
-            self._session = ort.InferenceSession(
-                str(path),
-                _options(config),
-                providers=chain,
-                disabled_optimizers=list(config.disabled_optimizers),
-            )
+            # Intra-op threads start here and keep what this thread does with denormals.
+            with flushed():
+                self._session = ort.InferenceSession(
+                    str(path),
+                    _options(config),
+                    providers=chain,
+                    disabled_optimizers=list(config.disabled_optimizers),
+                )
         except _ORT_ERRORS as error:
             raise BundleCorrupt(f"{path.name}: ONNX Runtime refuses it: {error}") from error
         providers.require_used(config.provider, self._session)
         self.config = config
         self.input_names: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
         self.output_names: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+        self._bindings = threading.local()
 
-    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] = ()) -> list[Array]:
+    def run(
+        self, feeds: Mapping[str, Array], outputs: Sequence[str] = (), stop: Stop | None = None
+    ) -> list[Array]:
         """Run the graph and return the outputs asked for, by default all, in graph order.
 
         Blocks the calling thread and releases the interpreter lock while ONNX Runtime works.
 
         Raises:
             RunFailed: ONNX Runtime reports an error on these feeds.
+            Cancelled: `stop` ended the run.
         """
+        names = list(outputs or self.output_names)
+        options = self._run_options(feeds, stop)
         try:
-            return cast(
-                "list[Array]",
-                self._session.run(list(outputs or self.output_names), dict(feeds)),
-            )
+            if self.config.provider != "cpu":
+                return self._binding().run(feeds, names, options)
+            with flushed():
+                return cast("list[Array]", self._session.run(names, dict(feeds), options))
         except _ORT_ERRORS as error:
+            # The text of a terminated run's error is no promise; that it was asked for is a fact.
+            if stop is not None and stop.asked:
+                raise Cancelled("the run was ended: nobody waits for it") from error
             raise RunFailed(f"ONNX Runtime failed: {error}") from error
+
+    def close(self) -> None:
+        """Free the graph and its memory. No run may be under way; idempotent."""
+        self._bindings = threading.local()
+        self._session = None
+        trim()
+
+    def _run_options(self, feeds: Mapping[str, Array], stop: Stop | None) -> ort.RunOptions | None:
+        options = None if stop is None else stop.options
+        usual = self.config.usual_values
+        if usual and max(array.size for array in feeds.values()) > FAR_LARGER * usual:
+            options = ort.RunOptions() if options is None else options
+            options.add_run_config_entry(
+                "memory.enable_memory_arena_shrinkage", providers.ARENAS[self.config.provider]
+            )
+        return options
+
+    def _binding(self) -> Binding:
+        binding: Binding | None = getattr(self._bindings, "own", None)
+        if binding is None:
+            binding = Binding(self._session, self.config.provider)
+            self._bindings.own = binding
+        return binding
 
 
 _state = ort.capi.onnxruntime_pybind11_state
@@ -98,8 +170,10 @@ def _options(config: SessionConfig) -> ort.SessionOptions:
     # Shapes differ from run to run: a memory plan for each would only pile up.
     options.enable_mem_pattern = False
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    # A spinning pool takes a whole core from whatever shares the machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(config.spin)))
+    if config.intra_op_threads > 1:
+        # For its threads; the calling one is seen to in `run`.
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
     # Errors are raised with their text; printing them as well would say everything twice.
     options.log_severity_level = 4
     if config.optimized_model_path is not None:

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server import request as requests
-from server.batching.batcher import Batcher
 from server.batching.layout import Answer, Array, U
 from server.batching.statistics import counted
+from server.batching.submitter import Submitter
 from server.errors import InvalidRequest
 from server.metrics import ModelMetrics
 from server.repository.manifest import Manifest, TensorSpec
 from server.repository.sizes import answer_values, message_bytes
-from server.tasks.embed import record_timings
+from server.tasks.text_runner import record_timings
 from server.tensor import DTYPES, Tensor
 
 Inputs = Mapping[str, Array]
@@ -58,7 +58,7 @@ class Infer(Generic[U]):
         self,
         manifest: Manifest,
         read: Callable[[Inputs], Received[U]],
-        batcher: Batcher[U],
+        batcher: Submitter[U],
         metrics: ModelMetrics,
         max_rows: int,
     ) -> None:
@@ -86,7 +86,9 @@ class Infer(Generic[U]):
             self._metrics.observe_request(len(unit) for unit in received.units)
             request = requests.current.get()
             request.require_time_left()
-            waited = await self._batcher.submit(received.units, request.deadline)
+            waited = await self._batcher.submit(
+                received.units, request.deadline, priority=request.priority
+            )
             record_timings(request.timings, waited)
             answers = waited.answers()
             return [_tensor(output, received, answers) for output in wanted]

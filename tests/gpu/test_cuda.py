@@ -23,12 +23,12 @@ from protos.heed.v1 import text_pb2 as pb
 from server import bench
 from server.batching.packing import TokenSequence, answer_order, pack
 from server.batching.plan import Plan
+from server.batching.sessions import open_session
 from server.config import ServerConfig
 from server.errors import ProviderUnavailable
 from server.repository.bundle import Bundle, open_bundle
 from server.repository.contract import require_text
 from server.runtime import providers
-from server.tasks.model import open_session
 
 PROVIDER = "cuda"
 SEED = 11

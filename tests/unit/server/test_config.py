@@ -1,32 +1,12 @@
-"""Flags over environment over defaults, and every problem at once."""
+"""The options themselves: what they say, and what this machine makes of them."""
 
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from server.config import ServerConfig, default_threads, resolve, usable_cores
-from server.errors import ConfigInvalid
-
-
-def test_flags_win_over_environment_over_defaults() -> None:
-    config = resolve({"port": "1"}, {"HEED_PORT": "2", "HEED_THREADS": "3", "PATH": "/bin"})
-
-    assert (config.port, config.threads, config.ops_port) == (1, 3, 8002)
-
-
-@pytest.mark.parametrize(("word", "value"), [("true", True), ("0", False), ("False", False)])
-def test_booleans_are_words_in_the_environment(word: str, value: object) -> None:
-    assert resolve({}, {"HEED_REFLECTION": word}).reflection is value
-
-
-def test_every_problem_is_reported() -> None:
-    with pytest.raises(ConfigInvalid) as caught:
-        resolve({"port": "-1"}, {"HEED_THREDS": "2", "HEED_REFLECTION": "maybe"})
-
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 3
-    assert "HEED_THREDS is not an option" in lines[0]
+from server.config import ServerConfig, default_threads, usable_cores
+from server.options import resolve
 
 
 def test_every_option_says_what_it_is_for() -> None:
