@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 
 from server import request as requests
 from server.admission import Admission
-from server.errors import InvalidRequest, Overloaded, ServeError, Unforeseen
+from server.errors import InvalidRequest, Retryable, ServeError, Unforeseen
 from server.metrics import Metrics
 from server.rpc.status import code_of, reason_of
 from server.rpc.streaming import in_order
@@ -38,7 +38,8 @@ ends the stream with the error's status."""
 FREE = frozenset(
     {
         "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelConfig",
-        "ModelStatistics", "RepositoryIndex", "TraceSetting", "LogSettings", "Check", "Watch",
+        "ModelStatistics", "RepositoryIndex", "TraceSetting", "LogSettings",
+        "SystemSharedMemoryStatus", "CudaSharedMemoryStatus",
     }
 )  # fmt: skip
 """Calls that need no permit: they answer even when the server is full or drains."""
@@ -58,8 +59,15 @@ EXPECTED_CODES = (
 DEADLINE_SLACK_S = 0.05
 """A caller that gives up at its deadline is heard a little before the server's clock agrees."""
 
+EARLY_S = 0.003
+"""Deadlines are kept this much earlier than gRPC's own: it would end the call at the same moment
+with a reset, which some callers see as CANCELLED."""
+
 STREAM_WINDOW = 64
 """Messages of one stream that may be under way together; reading more waits."""
+
+MAX_DETAIL = 1000
+"""Characters of an error that are sent: a status travels in a header, and headers have a limit."""
 
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells a retrying client when to come back (gRPC proposal A6)."""
@@ -218,11 +226,19 @@ def needs_permit(method: str) -> bool:
     return method.rpartition("/")[2] not in FREE
 
 
+def _shortened(error: ServeError) -> str:
+    """Return the message of an error as a status can carry it; some name what the caller sent."""
+    text = str(error)
+    if len(text) <= MAX_DETAIL:
+        return text
+    return f"{text[: MAX_DETAIL // 2]} [...] {text[-MAX_DETAIL // 2 :]}"
+
+
 async def _abort(context: Context, error: ServeError) -> NoReturn:
     trailing: tuple[tuple[str, str], ...] = ()
-    if isinstance(error, Overloaded):
+    if isinstance(error, Retryable):
         trailing = ((PUSHBACK, str(math.ceil(error.retry_after_s * 1000))),)
-    await context.abort(code_of(error), str(error), trailing)
+    await context.abort(code_of(error), _shortened(error), trailing)
     raise asyncio.CancelledError  # never reached: abort raises
 
 
@@ -232,8 +248,10 @@ def _serialize(message: Message) -> bytes:
 
 def _envelope(context: Context) -> requests.Request:
     remaining_s = context.time_remaining()
-    deadline = math.inf if remaining_s is None else monotonic() + remaining_s
-    return requests.Request(deadline=deadline)
+    if remaining_s is None:
+        return requests.Request()
+    early_s = min(EARLY_S, remaining_s / 4)
+    return requests.Request(deadline=monotonic() + remaining_s - early_s)
 
 
 def _age(request: requests.Request) -> float:

@@ -1,15 +1,24 @@
 """Messages of the Open Inference Protocol to tensors and back.
 
-Raw contents become views of the received bytes; typed contents are copied once. Answers are raw.
+Raw contents become views of the received bytes; typed contents and shared memory are copied once,
+so that nobody changes a tensor between its check and its run. Answers are raw or in shared memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
 
 from protos import inference_pb2 as pb
-from server.errors import InvalidRequest, Unsupported
+from server.errors import InvalidRequest
+from server.rpc.parameters import (
+    REGION,
+    REGION_BYTES,
+    REGION_OFFSET,
+    Place,
+    decode_place,
+)
+from server.rpc.shared_memory import Regions
 from server.tensor import DTYPES, Tensor, from_raw, num_elements
 
 TYPED_FIELDS = {
@@ -27,14 +36,6 @@ TYPED_FIELDS = {
 }
 """Field of InferTensorContents that carries a datatype. FP16, BF16 and BYTES are not among them."""
 
-HARMLESS_PARAMETERS = frozenset(
-    {"binary_data_output", "headers", "triton_enable_empty_final_response"}
-)
-"""Request parameters that clients send by habit and that change nothing in a unary call."""
-
-UNSERVED_PARAMETERS = frozenset({"priority", "sequence_end", "sequence_id", "sequence_start"})
-"""Request parameters of the protocol that would change the answer and are not served."""
-
 
 def _enum_name(datatype: str) -> str:
     return f"TYPE_{'STRING' if datatype == 'BYTES' else datatype}"
@@ -47,54 +48,104 @@ DATA_TYPES: dict[str, pb.DataType] = {
 """Datatype on the wire -> the enum of ModelConfig."""
 
 
-def decode_inputs(request: pb.ModelInferRequest) -> list[Tensor]:
+def decode_inputs(
+    request: pb.ModelInferRequest, regions: Regions, max_region_bytes: Callable[[], int]
+) -> list[Tensor]:
     """Return the tensors of a request, in its order.
+
+    `max_region_bytes` is asked only about a request with tensors in shared memory.
 
     Raises:
         InvalidRequest: raw and typed contents mixed, a count or size that does not match.
-        Unsupported: a tensor in shared memory.
+        RegionNotFound, Unsupported: as `Regions.read`.
     """
-    for tensor in request.inputs:
-        if "shared_memory_region" in tensor.parameters:
-            raise Unsupported(
-                f"input '{tensor.name}' is in shared memory, which this server does not map; "
-                "send it in raw_input_contents"
-            )
-    if not request.raw_input_contents:
-        return [_typed(tensor) for tensor in request.inputs]
-    if any(tensor.HasField("contents") for tensor in request.inputs):
-        raise InvalidRequest("use raw_input_contents or contents, not both in one request")
-    if len(request.raw_input_contents) != len(request.inputs):
+    places = [_place(tensor) for tensor in request.inputs]
+    num_sent = places.count(None)
+    if num_sent < len(places):
+        _require_room(places, max_region_bytes())
+    raw = request.raw_input_contents
+    if raw and len(raw) != num_sent:
         raise InvalidRequest(
-            f"raw_input_contents has {len(request.raw_input_contents)} entries for "
-            f"{len(request.inputs)} inputs; send one for each"
+            f"raw_input_contents has {len(raw)} entries for {num_sent} inputs outside shared "
+            "memory; send one for each"
         )
-    return [
-        from_raw(tensor.name, tensor.datatype, tensor.shape, data)
-        for tensor, data in zip(request.inputs, request.raw_input_contents, strict=True)
-    ]
+    if raw and any(tensor.HasField("contents") for tensor in request.inputs):
+        raise InvalidRequest("use raw_input_contents or contents, not both in one request")
+    sent = iter(raw)
+    tensors = []
+    for tensor, place in zip(request.inputs, places, strict=True):
+        if place is None and not raw:
+            tensors.append(_typed(tensor))
+            continue
+        data = next(sent) if place is None else regions.read(place)
+        tensors.append(from_raw(tensor.name, tensor.datatype, tensor.shape, data))
+    return tensors
 
 
-def decode_requested(request: pb.ModelInferRequest) -> list[str]:
-    """Return the names of the outputs asked for, each once; none means all."""
-    for output in request.outputs:
-        for name in output.parameters:
-            if name in {"classification", "shared_memory_region"}:
-                raise Unsupported(
-                    f"output '{output.name}': parameter '{name}' is not served; leave it out"
-                )
-    return list(dict.fromkeys(output.name for output in request.outputs))
+def encode_outputs(
+    tensors: Sequence[Tensor],
+    response: pb.ModelInferResponse,
+    regions: Regions,
+    places: Mapping[str, Place],
+) -> None:
+    """Add tensors to a response: those with a place there, the others raw.
 
-
-def encode_outputs(tensors: Sequence[Tensor], response: pb.ModelInferResponse) -> None:
-    """Add tensors to a response, raw."""
+    Raises:
+        RegionNotFound: a region was taken away while the request ran.
+        RegionUnusable: a region is too small for the tensor.
+    """
     for tensor in tensors:
-        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape)
-        response.raw_output_contents.append(tensor.array.tobytes())
+        output = response.outputs.add(
+            name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape
+        )
+        data = _raw(tensor)
+        place = places.get(tensor.name)
+        if place is not None:
+            regions.write(place, data, tensor.name)
+            _describe_place(output, place, len(data))
+            data = b""
+        response.raw_output_contents.append(data)
+
+
+def _place(tensor: pb.ModelInferRequest.InferInputTensor) -> Place | None:
+    if not tensor.parameters:
+        return None
+    label = f"input '{tensor.name}'"
+    place = decode_place(label, tensor.parameters)
+    if place is not None and tensor.HasField("contents"):
+        raise InvalidRequest(f"{label} is in shared memory and has contents; choose one")
+    return place
+
+
+def _require_room(places: Sequence[Place | None], max_bytes: int) -> None:
+    """Bound what is copied out of shared memory as a message would bound what is sent."""
+    num_bytes = sum(place.num_bytes for place in places if place is not None)
+    if num_bytes > max_bytes:
+        raise InvalidRequest(
+            f"inputs in shared memory have {num_bytes} bytes, a request of this model holds "
+            f"{max_bytes}; split it"
+        )
+
+
+def _raw(tensor: Tensor) -> bytes:
+    if tensor.datatype != "BYTES":
+        return tensor.array.tobytes()
+    texts: list[bytes] = tensor.array.ravel().tolist()
+    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+
+
+def _describe_place(
+    output: pb.ModelInferResponse.InferOutputTensor, place: Place, num_bytes: int
+) -> None:
+    output.parameters[REGION].string_param = place.region
+    output.parameters[REGION_BYTES].int64_param = num_bytes
+    if place.offset:
+        output.parameters[REGION_OFFSET].int64_param = place.offset
 
 
 def _typed(tensor: pb.ModelInferRequest.InferInputTensor) -> Tensor:
-    if not tensor.HasField("contents"):
+    expected = num_elements(tensor.name, tensor.shape)
+    if expected and not tensor.HasField("contents"):
         raise InvalidRequest(
             f"input '{tensor.name}' has no data; fill raw_input_contents or contents"
         )
@@ -111,7 +162,6 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor) -> Tensor:
             f"not in {', '.join(used)}"
         )
     values = getattr(tensor.contents, field)
-    expected = num_elements(tensor.name, tensor.shape)
     if len(values) != expected:
         raise InvalidRequest(
             f"input '{tensor.name}': shape {list(tensor.shape)} needs {expected} values, "
@@ -124,26 +174,3 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor) -> Tensor:
             f"input '{tensor.name}': a value does not fit {tensor.datatype}"
         ) from error
     return Tensor(tensor.name, tensor.datatype, array.reshape(tuple(tensor.shape)))
-
-
-def decode_timeout(request: pb.ModelInferRequest) -> float | None:
-    """Return the `timeout` parameter in seconds, after checking that every parameter is served.
-
-    Raises:
-        InvalidRequest: a parameter without a value, of the wrong type, or unknown.
-        Unsupported: a parameter of the protocol that this server does not act on.
-    """
-    timeout_s = None
-    for name, parameter in request.parameters.items():
-        kind = parameter.WhichOneof("parameter_choice")
-        if kind is None:
-            raise InvalidRequest(f"parameter '{name}' has no value")
-        if name == "timeout":
-            if kind != "int64_param" or parameter.int64_param < 0:
-                raise InvalidRequest("parameter 'timeout' must be int64 microseconds, at least 0")
-            timeout_s = parameter.int64_param / 1e6 or None
-        elif name in UNSERVED_PARAMETERS:
-            raise Unsupported(f"parameter '{name}' is not served; leave it out")
-        elif name not in HARMLESS_PARAMETERS:
-            raise InvalidRequest(f"parameter '{name}' is unknown; leave it out")
-    return timeout_s

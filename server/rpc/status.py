@@ -10,6 +10,7 @@ CODES: dict[type[errors.ServeError], grpc.StatusCode] = {
     errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.ModelNotFound: grpc.StatusCode.NOT_FOUND,
     errors.ModelNotReady: grpc.StatusCode.UNAVAILABLE,
+    errors.Retryable: grpc.StatusCode.UNAVAILABLE,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.PredictedLate: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -20,12 +21,14 @@ CODES: dict[type[errors.ServeError], grpc.StatusCode] = {
     errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     errors.RegionNotFound: grpc.StatusCode.NOT_FOUND,
+    errors.RegionUnusable: grpc.StatusCode.INTERNAL,
     errors.ControlDisabled: grpc.StatusCode.UNAVAILABLE,
     errors.LoadFailed: grpc.StatusCode.INTERNAL,
     errors.Unforeseen: grpc.StatusCode.INTERNAL,
     errors.RunFailed: grpc.StatusCode.INTERNAL,
     errors.ProviderUnavailable: grpc.StatusCode.INTERNAL,
     errors.BundleCorrupt: grpc.StatusCode.INTERNAL,
+    errors.WorkerFailed: grpc.StatusCode.INTERNAL,
     errors.ConfigInvalid: grpc.StatusCode.INTERNAL,
 }
 

@@ -1,11 +1,13 @@
 """The Open Inference Protocol over a real socket."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from loopback import Target
+from loopback import Target, serve
 from numpy.typing import NDArray
 
 from protos import inference_pb2 as pb
@@ -142,6 +144,12 @@ def mixed() -> pb.ModelInferRequest:
     return message
 
 
+def with_surplus() -> pb.ModelInferRequest:
+    message = request(ids([2, 5, 3]))
+    message.raw_input_contents.append(b"")
+    return message
+
+
 @pytest.mark.parametrize(
     ("message", "code", "hint"),
     [
@@ -170,12 +178,13 @@ def mixed() -> pb.ModelInferRequest:
         (with_shape(2**30, 2**30), "INVALID_ARGUMENT", "needs"),
         (with_shape(1, 3, *[1] * 5000), "INVALID_ARGUMENT", "5002 dimensions"),
         (mixed(), "INVALID_ARGUMENT", "not both"),
+        (with_surplus(), "INVALID_ARGUMENT", "4 entries for 3 inputs"),
         (with_output("states"), "INVALID_ARGUMENT", "use sentence_embedding"),
         (with_parameter("timeout", string_param="5"), "INVALID_ARGUMENT", "int64"),
-        (with_parameter("timeout", int64_param=-5), "INVALID_ARGUMENT", "at least 0"),
+        (with_parameter("timeout", int64_param=-5), "INVALID_ARGUMENT", "negative"),
         (with_parameter("timeout"), "INVALID_ARGUMENT", "no value"),
         (with_parameter("sequence_id", int64_param=5), "UNIMPLEMENTED", "leave it out"),
-        (with_parameter("priority", uint64_param=5), "UNIMPLEMENTED", "leave it out"),
+        (with_parameter("priority", uint64_param=4), "INVALID_ARGUMENT", "0 to 3"),
         (with_parameter("triton_nope", int64_param=5), "INVALID_ARGUMENT", "unknown"),
     ],
 )
@@ -188,10 +197,36 @@ def test_bad_tensor_says_what_to_change(
     assert hint in str(error.details())
 
 
-def test_habitual_parameters_of_clients_are_accepted(target: Target) -> None:
-    message = with_parameter("triton_enable_empty_final_response", bool_param=True)
-
+@pytest.mark.parametrize(
+    "message",
+    [
+        with_parameter("triton_enable_empty_final_response", bool_param=True),
+        with_parameter("priority", uint64_param=1),
+        with_parameter("priority", int64_param=3),
+        with_parameter("timeout", int64_param=0),
+    ],
+)
+def test_parameters_of_clients_are_accepted(target: Target, message: pb.ModelInferRequest) -> None:
     assert infer(target, message).outputs
+
+
+def test_output_named_twice_is_answered_once(target: Target) -> None:
+    message = with_output("sentence_embedding")
+    message.outputs.add(name="sentence_embedding")
+
+    assert vectors(infer(target, message)).shape == (1, 8)
+
+
+def test_trailing_metadata_says_where_the_time_went(target: Target) -> None:
+    with target.inference() as stub:
+        _, call = stub.ModelInfer.with_call(request(ids([2, 5, 3], [2, 6, 3])), timeout=30)
+
+    timing = dict(call.trailing_metadata())["server-timing"]
+    assert re.fullmatch(
+        r"queue;dur=[0-9.]+, run;dur=[0-9.]+, total;dur=[0-9.]+, "
+        r'batch;desc="sequences=[0-9]+ tokens=[0-9]+"',
+        timing,
+    )
 
 
 def test_timeout_parameter_is_a_deadline(target: Target) -> None:
@@ -211,7 +246,22 @@ def test_metadata_and_config_agree(target: Target) -> None:
     assert [one.name for one in config.input] == list(NAMES)
     assert [list(one.dims) for one in config.output] == [[8]]
     assert config.max_batch_size == 16
-    assert config.HasField("dynamic_batching")
+
+
+def test_config_shows_what_is_in_force(repository: Path) -> None:
+    options = ("--threads", "1", "--versions", "all", "--max-queue-requests", "7")
+    more = ("--max-batch-delay-ms", "2.5", "--priority-levels", "5", "--cache-bytes", "4096")
+    with serve(repository, *options, *more) as target, target.inference() as stub:
+        config = stub.ModelConfig(pb.ModelConfigRequest(name="tiny")).config
+
+    assert config.version_policy.HasField("all")
+    (group,) = config.instance_group
+    assert (group.count, group.kind) == (1, pb.ModelInstanceGroup.KIND_CPU)
+    batching = config.dynamic_batching
+    assert batching.max_queue_delay_microseconds == 2500
+    assert (batching.priority_levels, batching.default_priority_level) == (5, 3)
+    assert batching.default_queue_policy.max_queue_size == 7
+    assert config.response_cache.enable
 
 
 def test_liveness_readiness_and_index(target: Target) -> None:
@@ -254,5 +304,14 @@ def test_only_served_extensions_are_advertised(target: Target) -> None:
         metadata = stub.ServerMetadata(pb.ServerMetadataRequest())
 
     assert metadata.name == "heed"
-    assert "statistics" in metadata.extensions
-    assert "system_shared_memory" not in metadata.extensions
+    assert {"statistics", "trace", "logging", "classification"} < set(metadata.extensions)
+    absent = {"system_shared_memory", "cuda_shared_memory", "sequence", "model_repository"}
+    assert absent.isdisjoint(metadata.extensions)
+
+
+def test_status_of_an_endless_name_is_still_the_right_one(target: Target) -> None:
+    with target.inference() as stub, pytest.raises(grpc.RpcError) as caught:
+        stub.ModelMetadata(pb.ModelMetadataRequest(name="x" * 100_000), timeout=10)
+    error = caught.value
+    assert isinstance(error, grpc.Call)
+    assert error.code() is grpc.StatusCode.NOT_FOUND
