@@ -7,26 +7,14 @@ from typing import Self
 import numpy as np
 
 from export.evaluation import matches
-from export.evaluation.answer import Answer, Vector
+from export.evaluation.answer import Answer
 from export.evaluation.evaluation import Evaluation, Subject
 from export.evaluation.inputs import Inputs
 from export.evaluation.matches import Scores
 from export.quality.compare import Comparison
 from export.quality.examples import EvalFile
 from server.repository.manifest import Labels
-
-
-def relevance(logits: Vector, labels: Labels) -> float:
-    """Return the score of a document, the higher the more relevant.
-
-    One label: its logit. Several that exclude each other: the logarithm of the probability of the
-    last, which is "relevant" where there are two (Nogueira and Cho, 2019) and the highest grade
-    where there are more. Several otherwise: the logit of the last.
-    """
-    last = float(logits[-1])
-    if len(logits) == 1 or labels.kind != "single":
-        return last
-    return last - float(np.logaddexp.reduce(logits.astype(np.float64)))
+from server.text.scores import relevance
 
 
 @dataclass(frozen=True)
@@ -51,7 +39,7 @@ class Relevance(Evaluation[Scores]):
 
     def read(self, answers: Iterable[Answer]) -> Scores:
         """Return the scores of each example."""
-        scores = np.array([relevance(answer["logits"][0], self.labels) for answer in answers])
+        scores = np.array([relevance(answer["logits"][0], self.labels.kind) for answer in answers])
         return [scores[list(places)] for places in self.places]
 
     def compare(self, reference: Scores, bundle: Scores) -> tuple[Comparison, ...]:

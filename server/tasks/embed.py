@@ -1,124 +1,93 @@
-"""Texts to vectors: check, tokenise, batch, cut.
-
-Knows nothing of the transport. Deadline and timings come from the current request.
-"""
+"""Texts to vectors, dense or sparse: check, tokenise, batch, cut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server import request as requests
-from server.batching.batcher import Batcher
-from server.batching.layout import Answer, U
-from server.batching.packing import TokenSequence
-from server.batching.request_queue import Waiting
+from server.batching.layout import Answer
 from server.batching.statistics import counted
 from server.errors import InvalidRequest
-from server.metrics import ModelMetrics
-from server.repository.manifest import Pooling
+from server.repository.manifest import Manifest, Pooling
+from server.tasks.text_runner import TextRunner, require_items
 from server.text.pooling import cut_dimensions
-from server.text.tokenizer import TokenizedText, Tokenizer, Truncation
+from server.text.tokenizer import TokenizedText, Truncation
 
 Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The vector of one text and what it took."""
+    """The vectors of the texts of a call, in order, and what they took."""
 
-    vector: Vector
-    num_tokens: int
-    truncated: bool
+    vectors: list[Vector]
+    texts: list[TokenizedText]
+    tokens: list[Vector] | None = None
+    """Where asked for: of each text, (tokens, dimensions)."""
 
 
 class Embed:
     """The embed task of one loaded model."""
 
-    def __init__(
-        self,
-        pooling: Pooling,
-        first_position: int,
-        tokenizer: Tokenizer,
-        batcher: Batcher[TokenSequence],
-        metrics: ModelMetrics,
-        *,
-        max_texts: int,
-    ) -> None:
-        self._pooling = pooling
-        self._first_position = first_position
-        self._tokenizer = tokenizer
-        self._batcher = batcher
-        self._metrics = metrics
-        self._max_texts = max_texts
+    def __init__(self, manifest: Manifest, runner: TextRunner) -> None:
+        self.is_sparse = manifest.task == "sparse-embed"
+        """Vectors are weights of the terms of the vocabulary, mostly 0."""
+        self._name = manifest.name
+        self._pooling = manifest.pooling
+        self._runner = runner
+        self._per_token = next(
+            (place for place, spec in enumerate(manifest.outputs) if spec.per == "token"), None
+        )
 
     async def run(
-        self, texts: Sequence[str], truncation: Truncation, dimensions: int | None
-    ) -> list[Embedded]:
-        """Return one vector per text, in order.
+        self,
+        texts: Sequence[str],
+        truncation: Truncation,
+        dimensions: int | None = None,
+        *,
+        per_token: bool = False,
+    ) -> Embedded:
+        """Return one vector per text.
 
         Raises:
-            InvalidRequest: no texts, too many, or dimensions out of range.
+            InvalidRequest: no texts, too many, dimensions out of range, or vectors of tokens that
+                the model has not.
             TooLong: a text beyond the limit while truncation is refused.
-            QueueFull, DeadlineExpired, RunFailed: as `Batcher.submit`.
+            QueueFull, PredictedLate, DeadlineExpired, RunFailed: as `Batcher.submit`.
         """
-        with counted(self._batcher.statistics):
-            require_texts(texts, self._max_texts)
-            self._check_dimensions(dimensions)
-            request = requests.current.get()
-            tokenized = await self._tokenize(texts, truncation, request)
-            sequences = [_sequence(text.ids, self._first_position) for text in tokenized]
-            waited = await self._batcher.submit(sequences, request.deadline)
-            record_timings(request.timings, waited)
-            return [
-                Embedded(self._cut(answer, dimensions), len(text.ids), text.truncated)
-                for text, answer in zip(tokenized, waited.answers(), strict=True)
-            ]
+        with counted(self._runner.statistics):
+            require_items("texts", texts, self._runner.max_texts)
+            if dimensions is not None:
+                require_dimensions(self._pooling, dimensions)
+            if per_token and self._per_token is None:
+                raise InvalidRequest(
+                    f"model '{self._name}' has no vectors of tokens; leave per_token out"
+                )
+            tokenized = await self._runner.encode(texts, truncation)
+            answers = await self._runner.run(tokenized)
+            vectors = [cast("Vector", answer[0]) for answer in answers]
+            if dimensions is not None:
+                vectors = cut(self._pooling, vectors, dimensions)
+            return Embedded(vectors, tokenized, self._of_tokens(answers) if per_token else None)
 
-    async def _tokenize(
-        self, texts: Sequence[str], truncation: Truncation, request: requests.Request
-    ) -> list[TokenizedText]:
-        started = monotonic()
-        tokenized = await self._tokenizer.encode(texts, truncation)
-        request.timings.tokenize_s = monotonic() - started
-        self._metrics.stages["tokenize"].observe(request.timings.tokenize_s)
-        self._metrics.observe_request(len(text.ids) for text in tokenized)
-        request.require_time_left()
-        return tokenized
-
-    def _check_dimensions(self, dimensions: int | None) -> None:
-        whole = self._pooling.dimensions
-        if dimensions is not None and not 1 <= dimensions <= whole:
-            raise InvalidRequest(f"dimensions is {dimensions}; it must lie in 1 to {whole}")
-
-    def _cut(self, answer: Answer, dimensions: int | None) -> Vector:
-        vector = cast("Vector", answer[0])
-        if dimensions is None:
-            return vector
-        return cut_dimensions(vector, dimensions, normalize=self._pooling.normalize)
+    def _of_tokens(self, answers: Sequence[Answer]) -> list[Vector]:
+        assert self._per_token is not None
+        return [cast("Vector", answer[self._per_token]) for answer in answers]
 
 
-def require_texts(texts: Sequence[str], max_texts: int) -> None:
-    """Refuse an empty call and one with too many texts."""
-    if not texts:
-        raise InvalidRequest("texts is empty; send at least one")
-    if len(texts) > max_texts:
+def require_dimensions(pooling: Pooling | None, dimensions: int) -> None:
+    """Refuse to keep no values or more than there are."""
+    if pooling is None:
+        raise InvalidRequest("dimensions are of dense vectors, this model's are sparse; leave out")
+    if not 1 <= dimensions <= pooling.dimensions:
         raise InvalidRequest(
-            f"texts has {len(texts)} entries, at most {max_texts} are taken; split the call"
+            f"dimensions is {dimensions}; it must lie in 1 to {pooling.dimensions}"
         )
 
 
-def _sequence(ids: Sequence[int], first_position: int) -> TokenSequence:
-    positions = np.arange(first_position, first_position + len(ids), dtype=np.int64)
-    return TokenSequence(np.asarray(ids, np.int64), positions)
-
-
-def record_timings(timings: requests.Timings, waited: Waiting[U]) -> None:
-    """Note where the time of an answered request went."""
-    timings.queue_s = waited.queue_s
-    timings.run_s = waited.run_s
-    timings.batch_sequences = waited.batch_units
-    timings.batch_tokens = waited.batch_size
+def cut(pooling: Pooling | None, vectors: Sequence[Vector], dimensions: int) -> list[Vector]:
+    """Keep the first values of dense vectors."""
+    assert pooling is not None, "dimensions were checked"
+    return [cut_dimensions(vector, dimensions, normalize=pooling.normalize) for vector in vectors]

@@ -2,25 +2,24 @@
 
 from collections.abc import Sequence
 
-from server import request as requests
-from server.tasks.embed import require_texts
-from server.text.tokenizer import TokenizedText, Tokenizer, Truncation
+from server.tasks.text_runner import TextRunner, require_items
+from server.text.tokenizer import Named, Text, TokenizedText, Truncation, in_texts
 
 
 class Tokenize:
     """The tokenize task of one loaded model."""
 
-    def __init__(self, tokenizer: Tokenizer, max_texts: int) -> None:
-        self._tokenizer = tokenizer
-        self._max_texts = max_texts
+    def __init__(self, runner: TextRunner) -> None:
+        self._runner = runner
 
-    async def run(self, texts: Sequence[str], truncation: Truncation) -> list[TokenizedText]:
-        """Return the tokens of each text, in order.
+    async def run(
+        self, texts: Sequence[Text], truncation: Truncation, named: Named = in_texts
+    ) -> list[TokenizedText]:
+        """Return the tokens of each text or pair, in order.
 
         Raises:
             InvalidRequest: no texts, or too many.
             TooLong: a text beyond the limit while truncation is refused.
         """
-        require_texts(texts, self._max_texts)
-        requests.current.get().require_time_left()
-        return await self._tokenizer.encode(texts, truncation, offsets=True)
+        require_items("texts", texts, self._runner.max_texts)
+        return await self._runner.tokenize(texts, truncation, named)

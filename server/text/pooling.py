@@ -19,3 +19,9 @@ def cut_dimensions(
         return kept
     norm = float(np.linalg.norm(kept))
     return kept / np.float32(norm) if norm > 0 else kept
+
+
+def sparse(vector: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the places and values of what is not zero."""
+    indices = np.flatnonzero(vector)
+    return indices, vector[indices]

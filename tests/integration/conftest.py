@@ -7,6 +7,8 @@ import bundles
 import pytest
 from loopback import Target, serve
 
+from server.repository.manifest import Labels
+
 FIXED_HEIGHT = 2
 
 
@@ -31,6 +33,11 @@ def text_kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bundles.build_tagger(root)
     bundles.build_reader(root)
     bundles.build_filler(root)
+    bundles.build_ranker(root)
+    bundles.build_judge(root)
+    bundles.build_classifier(root, "grader", "classify", Labels(("clarity", "tone"), "regression"))
+    bundles.build_sparse(root)
+    bundles.build_late(root)
     return root
 
 

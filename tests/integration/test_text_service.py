@@ -1,13 +1,18 @@
 """Embed and Tokenize over a real socket."""
 
+from pathlib import Path
 from typing import Any
 
+import bundles
 import grpc
 import numpy as np
 import pytest
 from loopback import Target
+from text_calls import alone, call
+from text_calls import refused as refused_call
 
 from protos.heed.v1 import text_pb2 as pb
+from server.text.tokenizer import DIRECT_CHARS, num_chars
 
 
 def embed(target: Target, *texts: str, **options: Any) -> pb.EmbedResponse:
@@ -142,3 +147,95 @@ def test_tokenize_gives_pieces_and_offsets(target: Target) -> None:
     assert [token.piece for token in tokens] == ["[CLS]", "word1", "[UNK]", "[SEP]"]
     assert [(token.start, token.end) for token in tokens] == [(0, 0), (0, 5), (7, 11), (0, 0)]
     assert [token.special for token in tokens] == [True, False, False, True]
+
+
+def test_tokenize_tells_the_texts_of_a_pair_apart(target: Target) -> None:
+    inputs = [pb.Input(text="word1", pair="wörd word2"), pb.Input(text="word3")]
+
+    pair, alone = call(target, "Tokenize", pb.TokenizeRequest(model="tiny", inputs=inputs)).texts
+
+    assert [token.is_pair for token in pair.tokens] == [False] * 3 + [True, True, False]
+    assert [token.type_id for token in pair.tokens] == [0, 0, 0, 1, 1, 1]
+    assert [(token.start, token.end) for token in pair.tokens[3:5]] == [(0, 4), (5, 10)]
+    assert [token.piece for token in alone.tokens] == ["[CLS]", "word3", "[SEP]"]
+
+
+def test_texts_and_inputs_together_are_refused(target: Target) -> None:
+    request = pb.TokenizeRequest(model="tiny", texts=["a"], inputs=[pb.Input(text="a")])
+
+    assert "not both" in refused_call(target, "Tokenize", request)[1]
+
+
+def test_detokenize_gives_text_back(target: Target) -> None:
+    sequences = [pb.TokenIds(ids=[5, 6]), pb.TokenIds()]
+
+    answer = call(target, "Detokenize", pb.DetokenizeRequest(model="tiny", sequences=sequences))
+
+    assert list(answer.texts) == ["word1 word2", ""]
+
+
+def test_id_that_is_no_token_is_named(target: Target) -> None:
+    request = pb.DetokenizeRequest(model="tiny", sequences=[pb.TokenIds(ids=[5, 64])])
+
+    code, message = refused_call(target, "Detokenize", request)
+
+    assert (code, "sequences[0] holds 64 at 1" in message) == ("INVALID_ARGUMENT", True)
+
+
+def test_much_text_is_embedded_as_little_is(target: Target) -> None:
+    long = [" ".join(["word1"] * 30)] * 16
+    assert sum(map(num_chars, long)) > DIRECT_CHARS
+
+    many = embed(target, *long).embeddings
+
+    for one in many:
+        np.testing.assert_allclose(
+            one.values, embed(target, long[0]).embeddings[0].values, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("terms", [False, True])
+def test_sparse_vectors_name_the_terms_that_count(
+    text_target: Target, text_kinds: Path, *, terms: bool
+) -> None:
+    request = pb.EmbedRequest(model="sparse", texts=["word1 word2"], terms=terms)
+
+    (one,) = call(text_target, "Embed", request).embeddings
+
+    expected = alone(text_kinds / "sparse/1", "word1 word2")["sparse_embedding"]
+    assert not one.values
+    assert list(one.sparse.indices) == np.flatnonzero(expected).tolist()
+    np.testing.assert_allclose(one.sparse.values, expected[expected > 0], atol=1e-5)
+    pieces = [bundles.words()[index] for index in one.sparse.indices]
+    assert list(one.sparse.terms) == (pieces if terms else [])
+
+
+def test_vectors_of_tokens_come_beside_the_one_of_the_text(
+    text_target: Target, text_kinds: Path
+) -> None:
+    request = pb.EmbedRequest(model="late", texts=["word1", "word2 word3"], per_token=True)
+
+    _, two = call(text_target, "Embed", request).embeddings
+
+    expected = alone(text_kinds / "late/1", "word2 word3")
+    found = np.array(two.tokens.values).reshape(-1, two.tokens.dimensions)
+    np.testing.assert_allclose(found, expected["states"], atol=1e-5)
+    np.testing.assert_allclose(two.values, expected["sentence_embedding"], atol=1e-5)
+    assert list(two.tokens.ids) == [2, 6, 7, 3]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "hint"),
+    [
+        ("sparse", {"dimensions": 2}, "of dense vectors"),
+        ("sparse", {"per_token": True}, "no vectors of tokens"),
+    ],
+)
+def test_option_that_the_model_has_no_use_for_is_refused(
+    text_target: Target, model: str, options: dict[str, Any], hint: str
+) -> None:
+    request = pb.EmbedRequest(model=model, texts=["word1"], **options)
+
+    code, message = refused_call(text_target, "Embed", request)
+
+    assert (code, hint in message) == ("INVALID_ARGUMENT", True)

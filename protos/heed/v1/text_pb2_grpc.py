@@ -26,8 +26,7 @@ if _version_not_supported:
 
 
 class TextServiceStub:
-    """Every call names a model; an unknown one answers NOT_FOUND and lists nothing about the others.
-    """
+    """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
         """Constructor.
@@ -40,27 +39,158 @@ class TextServiceStub:
                 request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.Rerank = channel.unary_unary(
+                '/heed.v1.TextService/Rerank',
+                request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.RerankRequest.SerializeToString,
+                response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.RerankResponse.FromString,
+                _registered_method=True)
+        self.Similarity = channel.unary_unary(
+                '/heed.v1.TextService/Similarity',
+                request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.SimilarityRequest.SerializeToString,
+                response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.SimilarityResponse.FromString,
+                _registered_method=True)
+        self.Classify = channel.unary_unary(
+                '/heed.v1.TextService/Classify',
+                request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.ClassifyRequest.SerializeToString,
+                response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.ClassifyResponse.FromString,
+                _registered_method=True)
+        self.TokenClassify = channel.unary_unary(
+                '/heed.v1.TextService/TokenClassify',
+                request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.TokenClassifyRequest.SerializeToString,
+                response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.TokenClassifyResponse.FromString,
+                _registered_method=True)
+        self.AnswerQuestion = channel.unary_unary(
+                '/heed.v1.TextService/AnswerQuestion',
+                request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.AnswerQuestionRequest.SerializeToString,
+                response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.AnswerQuestionResponse.FromString,
+                _registered_method=True)
+        self.FillMask = channel.unary_unary(
+                '/heed.v1.TextService/FillMask',
+                request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.FillMaskRequest.SerializeToString,
+                response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.FillMaskResponse.FromString,
+                _registered_method=True)
         self.Tokenize = channel.unary_unary(
                 '/heed.v1.TextService/Tokenize',
                 request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.TokenizeRequest.SerializeToString,
                 response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.TokenizeResponse.FromString,
                 _registered_method=True)
+        self.Detokenize = channel.unary_unary(
+                '/heed.v1.TextService/Detokenize',
+                request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.DetokenizeRequest.SerializeToString,
+                response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.DetokenizeResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/heed.v1.TextService/Explain',
+                request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.EmbedStream = channel.stream_stream(
+                '/heed.v1.TextService/EmbedStream',
+                request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.EmbedStreamResponse.FromString,
+                _registered_method=True)
+        self.RerankStream = channel.stream_stream(
+                '/heed.v1.TextService/RerankStream',
+                request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.RerankRequest.SerializeToString,
+                response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.RerankStreamResponse.FromString,
+                _registered_method=True)
+        self.ClassifyStream = channel.stream_stream(
+                '/heed.v1.TextService/ClassifyStream',
+                request_serializer=protos_dot_heed_dot_v1_dot_text__pb2.ClassifyRequest.SerializeToString,
+                response_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.ClassifyStreamResponse.FromString,
+                _registered_method=True)
 
 
 class TextServiceServicer:
-    """Every call names a model; an unknown one answers NOT_FOUND and lists nothing about the others.
-    """
+    """Missing associated documentation comment in .proto file."""
 
     def Embed(self, request, context):
-        """One vector per text, in the order of the texts.
+        """One vector per text, in the order of the texts: dense, sparse or per token, as the model has it. Tasks embed, sparse-embed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rerank(self, request, context):
+        """Texts by their relevance to a query. Tasks rerank (each pair is read together) and embed (vectors are compared).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Similarity(self, request, context):
+        """How alike texts are, by their vectors: one source against many texts, or pairs. Task embed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Classify(self, request, context):
+        """Labels of texts or pairs of texts. Tasks classify, rerank.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TokenClassify(self, request, context):
+        """Labelled spans of texts, such as names and places. Task token-classify.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnswerQuestion(self, request, context):
+        """Spans of contexts that answer a question. Task question-answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FillMask(self, request, context):
+        """Tokens that fit the masks of texts. Task fill-mask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Tokenize(self, request, context):
-        """Token ids, pieces and character offsets of each text, special tokens included.
+        """Token ids, pieces and character offsets of each text, special tokens included. Every text task.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Detokenize(self, request, context):
+        """Text of token ids. Every text task.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Which tokens attend to which. Every text bundle that was exported with its attention probabilities.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmbedStream(self, request_iterator, context):
+        """For big jobs: any number of requests, each answered by itself and in order, many under way at once. A request that fails is
+        answered with a Failure and the stream goes on. Each request is a call of its own for limits, metrics and priority; the deadline
+        is the stream's. Reading waits while the server is busy with this stream, so a client need not hold back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RerankStream(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClassifyStream(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -73,10 +203,65 @@ def add_TextServiceServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.EmbedRequest.FromString,
                     response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.EmbedResponse.SerializeToString,
             ),
+            'Rerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rerank,
+                    request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.RerankRequest.FromString,
+                    response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.RerankResponse.SerializeToString,
+            ),
+            'Similarity': grpc.unary_unary_rpc_method_handler(
+                    servicer.Similarity,
+                    request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.SimilarityRequest.FromString,
+                    response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.SimilarityResponse.SerializeToString,
+            ),
+            'Classify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Classify,
+                    request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.ClassifyRequest.FromString,
+                    response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'TokenClassify': grpc.unary_unary_rpc_method_handler(
+                    servicer.TokenClassify,
+                    request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.TokenClassifyRequest.FromString,
+                    response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.TokenClassifyResponse.SerializeToString,
+            ),
+            'AnswerQuestion': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerQuestion,
+                    request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.AnswerQuestionRequest.FromString,
+                    response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.AnswerQuestionResponse.SerializeToString,
+            ),
+            'FillMask': grpc.unary_unary_rpc_method_handler(
+                    servicer.FillMask,
+                    request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.FillMaskRequest.FromString,
+                    response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.FillMaskResponse.SerializeToString,
+            ),
             'Tokenize': grpc.unary_unary_rpc_method_handler(
                     servicer.Tokenize,
                     request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.TokenizeRequest.FromString,
                     response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.TokenizeResponse.SerializeToString,
+            ),
+            'Detokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detokenize,
+                    request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.DetokenizeRequest.FromString,
+                    response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.DetokenizeResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.ExplainRequest.FromString,
+                    response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.ExplainResponse.SerializeToString,
+            ),
+            'EmbedStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.EmbedStream,
+                    request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.EmbedRequest.FromString,
+                    response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.EmbedStreamResponse.SerializeToString,
+            ),
+            'RerankStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.RerankStream,
+                    request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.RerankRequest.FromString,
+                    response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.RerankStreamResponse.SerializeToString,
+            ),
+            'ClassifyStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ClassifyStream,
+                    request_deserializer=protos_dot_heed_dot_v1_dot_text__pb2.ClassifyRequest.FromString,
+                    response_serializer=protos_dot_heed_dot_v1_dot_text__pb2.ClassifyStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,8 +272,7 @@ def add_TextServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TextService:
-    """Every call names a model; an unknown one answers NOT_FOUND and lists nothing about the others.
-    """
+    """Missing associated documentation comment in .proto file."""
 
     @staticmethod
     def Embed(request,
@@ -118,6 +302,168 @@ class TextService:
             _registered_method=True)
 
     @staticmethod
+    def Rerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heed.v1.TextService/Rerank',
+            protos_dot_heed_dot_v1_dot_text__pb2.RerankRequest.SerializeToString,
+            protos_dot_heed_dot_v1_dot_text__pb2.RerankResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Similarity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heed.v1.TextService/Similarity',
+            protos_dot_heed_dot_v1_dot_text__pb2.SimilarityRequest.SerializeToString,
+            protos_dot_heed_dot_v1_dot_text__pb2.SimilarityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Classify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heed.v1.TextService/Classify',
+            protos_dot_heed_dot_v1_dot_text__pb2.ClassifyRequest.SerializeToString,
+            protos_dot_heed_dot_v1_dot_text__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TokenClassify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heed.v1.TextService/TokenClassify',
+            protos_dot_heed_dot_v1_dot_text__pb2.TokenClassifyRequest.SerializeToString,
+            protos_dot_heed_dot_v1_dot_text__pb2.TokenClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerQuestion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heed.v1.TextService/AnswerQuestion',
+            protos_dot_heed_dot_v1_dot_text__pb2.AnswerQuestionRequest.SerializeToString,
+            protos_dot_heed_dot_v1_dot_text__pb2.AnswerQuestionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FillMask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heed.v1.TextService/FillMask',
+            protos_dot_heed_dot_v1_dot_text__pb2.FillMaskRequest.SerializeToString,
+            protos_dot_heed_dot_v1_dot_text__pb2.FillMaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Tokenize(request,
             target,
             options=(),
@@ -134,6 +480,141 @@ class TextService:
             '/heed.v1.TextService/Tokenize',
             protos_dot_heed_dot_v1_dot_text__pb2.TokenizeRequest.SerializeToString,
             protos_dot_heed_dot_v1_dot_text__pb2.TokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heed.v1.TextService/Detokenize',
+            protos_dot_heed_dot_v1_dot_text__pb2.DetokenizeRequest.SerializeToString,
+            protos_dot_heed_dot_v1_dot_text__pb2.DetokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heed.v1.TextService/Explain',
+            protos_dot_heed_dot_v1_dot_text__pb2.ExplainRequest.SerializeToString,
+            protos_dot_heed_dot_v1_dot_text__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/heed.v1.TextService/EmbedStream',
+            protos_dot_heed_dot_v1_dot_text__pb2.EmbedRequest.SerializeToString,
+            protos_dot_heed_dot_v1_dot_text__pb2.EmbedStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RerankStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/heed.v1.TextService/RerankStream',
+            protos_dot_heed_dot_v1_dot_text__pb2.RerankRequest.SerializeToString,
+            protos_dot_heed_dot_v1_dot_text__pb2.RerankStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/heed.v1.TextService/ClassifyStream',
+            protos_dot_heed_dot_v1_dot_text__pb2.ClassifyRequest.SerializeToString,
+            protos_dot_heed_dot_v1_dot_text__pb2.ClassifyStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

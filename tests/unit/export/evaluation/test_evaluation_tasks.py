@@ -16,13 +16,14 @@ from export.errors import CheckpointUnsupported, EvalFileInvalid
 from export.evaluation.candidates import MaskCandidates
 from export.evaluation.classes import Classes
 from export.evaluation.evaluation import Subject
-from export.evaluation.relevance import Relevance, relevance
+from export.evaluation.relevance import Relevance
 from export.evaluation.similarity import SparseSimilarity
 from export.evaluation.spans import MAX_ANSWER_TOKENS, Spans, best_span
 from export.evaluation.tags import WordTags
 from export.evaluation.tokenizer import Tokenizer
 from export.quality.examples import EvalFile, read
 from server.repository.manifest import Labels
+from server.text.scores import relevance
 
 PIECES = ("[UNK]", "[MASK]", "paris", "is", "big", "old", "far", "near", "rome", "red")
 MAX_TOKENS = 8
@@ -102,13 +103,11 @@ def test_a_context_without_tokens_has_no_answer(subject: Subject, tmp_path: Path
 
 
 def test_relevance_is_the_one_score_or_the_probability_of_the_last_label() -> None:
-    one = Labels(("relevant",), "multi")
-    assert relevance(np.array([-3.5]), one) == -3.5
-    two = Labels(("no", "yes"), "single")
-    assert relevance(np.array([1.0, 3.0]), two) == pytest.approx(np.log(1 / (1 + np.exp(-2))))
+    assert relevance(np.array([-3.5]), "multi") == -3.5
+    assert relevance(np.array([1.0, 3.0]), "single") == pytest.approx(np.log(1 / (1 + np.exp(-2))))
     # A large logit for both is no relevance.
-    assert relevance(np.array([9.0, 8.0]), two) < relevance(np.array([0.0, 1.0]), two)
-    assert relevance(np.array([9.0, 8.0]), Labels(("no", "yes"), "regression")) == 8
+    assert relevance(np.array([9.0, 8.0]), "single") < relevance(np.array([0.0, 1.0]), "single")
+    assert relevance(np.array([9.0, 8.0]), "regression") == 8
 
 
 def test_scores_go_back_to_the_documents_they_belong_to(subject: Subject, tmp_path: Path) -> None:
