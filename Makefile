@@ -8,9 +8,13 @@ TASK ?=
 SCENARIO ?= closed
 TARGET ?= 127.0.0.1:8001
 ARGS ?=
+CASES ?= 100000
+SEED ?= 1
+FIRST ?= 0
+CASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt protos serve load export parity gpu soak compat bench-packing bench-ceiling bench-export supported clean
+.PHONY: help demo test check fmt protos docs serve load export parity gpu soak fuzz compat bench-packing bench-ceiling bench-policies bench-overload bench-export supported clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +51,9 @@ protos: $(READY) ## regenerate the stubs
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) \
 		protos/inference.proto protos/heed/v1/text.proto
 
+docs: $(READY) ## rewrite docs/rpc.md from the protos and docs/reference/examples
+	$(BIN)/python -m docs.reference docs/rpc.md
+
 export: $(READY) ## export MODEL (hub id, directory, or minilm) into models/, for TASK if given
 	$(BIN)/heed-export $(MODEL) $(if $(TASK),--task $(TASK)) $(ARGS)
 
@@ -68,11 +75,20 @@ gpu: $(READY) ## the CUDA provider; needs a GPU and the gpu extra
 soak: $(READY) ## minutes of load, watching for growth
 	$(BIN)/pytest -m soak $(ARGS)
 
+fuzz: $(READY) ## CASES hostile calls of every kind, by SEED; a report says how to send one again
+	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) FUZZ_FIRST=$(FIRST) FUZZ_CASE='$(CASE)' $(BIN)/pytest -m fuzz -s $(ARGS)
+
 bench-packing: $(READY) ## packed against padded batches, same server, interleaved
 	$(BIN)/python -m loadtest.bench packing $(ARGS)
 
 bench-ceiling: $(READY) ## served against the in-process ceiling, interleaved
 	$(BIN)/python -m loadtest.bench ceiling $(ARGS)
+
+bench-policies: $(READY) ## packing against every other policy, under loads that suit each
+	$(BIN)/python -m loadtest.bench policies $(ARGS)
+
+bench-overload: $(READY) ## three times the peak: what is answered in time, refused, and left behind
+	$(BIN)/python -m loadtest.bench overload $(ARGS)
 
 bench-export: $(READY) ## MiniLM as exported against an export without fusion and ONNX Runtime's optimiser
 	$(BIN)/python tests/bench_export.py $(ARGS)
