@@ -9,23 +9,26 @@ import logging
 import os
 import signal
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from importlib.metadata import version as distribution_version
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from server.admission import Admission
+from server.batching.arrivals import Recorder
 from server.config import ServerConfig
+from server.control import Control, log_loaded
 from server.errors import BundleCorrupt, ConfigInvalid, ServeError
 from server.metrics import Metrics
 from server.ops import Ops
 from server.registry import Registry
 from server.repository import index
-from server.repository.bundle import Bundle, open_bundle
-from server.repository.sizes import message_bytes
+from server.repository.bundle import Bundle, open_each
+from server.repository.sizes import FREE_BYTES, message_bytes
 from server.rpc.listener import Listener
 from server.runtime.session import runtime_version
 from server.tasks.model import load
+from server.versions import parse as parse_policy
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +46,19 @@ class App:
         self._admission = Admission(config.max_inflight_requests, config.max_inflight_bytes)
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
-        found = index.scan(config.models)
-        selected = index.latest(found)
+        found = index.scan(config.models, may_be_empty=config.model_control != "none")
+        selected, missing = index.select(found, parse_policy(config.versions)[0])
+        if missing and config.model_control == "none":
+            raise ConfigInvalid("\n".join(f"--versions: {problem}" for problem in missing))
+        for problem in missing:
+            log.warning("a version is not there yet", extra={"reason": problem})
         self.registry = Registry(found, selected, self.metrics)
+        recording = config.record_arrivals
+        self._recorder = Recorder(Path(recording)) if recording else None
+        self.control = Control(config, self.registry, self.metrics, found, self._recorder)
         self._bundles = self._open(selected)
-        widest = max(
-            message_bytes(bundle.manifest, config.max_request_sequences) for bundle in self._bundles
-        )
+        widest = self._widest()
+        self.control.max_message_bytes = config.max_message_bytes or widest
         self.ops = Ops(
             config.ops_host,
             config.ops_port,
@@ -62,23 +71,31 @@ class App:
             self._admission,
             self.metrics,
             widest,
+            control=self.control,
         )
+        self.control.changed = self.listener.health.publish
         self.metrics.build_info.labels(distribution_version("heed"), runtime_version()).set(1)
         self.metrics.ready.set_function(lambda: float(self.registry.is_ready))
         self.metrics.inflight_requests.set_function(lambda: self._admission.num_inflight)
 
     def _open(self, selected: Sequence[index.Found]) -> list[Bundle]:
         """Verify the selected bundles; report every broken one at once."""
-        bundles = []
-        problems = []
+        bundles, problems = open_each(item.path for item in selected)
         for item in selected:
-            try:
-                bundles.append(open_bundle(item.path))
-            except BundleCorrupt as error:
-                self.registry.fail(item.name, item.version, str(error))
-                problems.append(str(error))
-        self._tolerate(problems, len(bundles))
+            if item.path in problems:
+                self.registry.fail(item.name, item.version, problems[item.path])
+        self._tolerate([*problems.values()], len(bundles))
         return bundles
+
+    def _widest(self) -> int:
+        """Return the bytes of the largest legal call of the models that serve, or may come to."""
+        rows = self.config.max_request_sequences
+        return max(
+            # What may join later is not known yet.
+            0 if self.config.model_control == "none" else FREE_BYTES,
+            *(message_bytes(bundle.manifest, rows) for bundle in self._bundles),
+            0,
+        )
 
     def _tolerate(self, problems: Sequence[str], num_sound: int) -> None:
         if problems and not (self.config.skip_broken and num_sound):
@@ -108,33 +125,28 @@ class App:
         problems = []
         for bundle in self._bundles:
             manifest = bundle.manifest
-            started = monotonic()
             try:
-                model = await asyncio.to_thread(load, bundle, self.config, self.metrics)
+                model = await asyncio.to_thread(
+                    load, bundle, self.config, self.metrics, self._recorder
+                )
             except ServeError as error:
                 self.registry.fail(manifest.name, manifest.version, str(error))
                 problems.append(str(error))
                 continue
             self.registry.add(model)
-            log.info(
-                "a model is ready",
-                extra={
-                    "model": manifest.name,
-                    "version": manifest.version,
-                    "provider": self.config.provider,
-                    "load_s": round(monotonic() - started, 3),
-                },
-            )
+            log_loaded(model)
         self._tolerate(problems, len(self.registry.models()))
 
     async def serve(self) -> int:
         """Serve until a stop signal and drain. Return the exit status: 0 if nobody was cut off."""
-        lag = asyncio.create_task(self._measure_lag())
+        periodic = [asyncio.create_task(self._measure_lag())]
+        if self.config.model_control == "poll":
+            periodic.append(asyncio.create_task(self.control.watch()))
         await self._stopping.wait()
         status = await self.drain()
-        lag.cancel()
-        with suppress(asyncio.CancelledError):
-            await lag
+        for task in periodic:
+            task.cancel()
+        await asyncio.gather(*periodic, return_exceptions=True)
         return status
 
     def watch_signals(self) -> None:
@@ -156,6 +168,7 @@ class App:
         await self.listener.health.leave()
         await self._unless_forced(asyncio.sleep(self.config.drain_delay_s))
         self._admission.close()
+        await self.control.close()
         await self._unless_forced(self._admission.empty(), self.config.drain_grace_s)
         lost = self._admission.num_inflight
         # gRPC answers CANCELLED to a call that it has received and not handed over when it stops.
@@ -165,6 +178,8 @@ class App:
         await self.listener.stop(0.0 if lost else MAX_QUIET_S)
         for model in self.registry.models():
             model.close()
+        if self._recorder is not None:
+            self._recorder.close()
         self.ops.close()
         log.info("stopped", extra={"lost": lost})
         return 1 if lost else 0

@@ -5,6 +5,7 @@ because ONNX Runtime would follow a hard link to any file of the machine.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
@@ -56,6 +57,18 @@ def open_bundle(path: Path) -> Bundle:
     except BundleCorrupt as error:
         raise BundleCorrupt(f"{path}: {error}") from error
     return Bundle(path, manifest, hashlib.sha256(data).hexdigest())
+
+
+def open_each(paths: Iterable[Path]) -> tuple[list[Bundle], dict[Path, str]]:
+    """Open several bundles; return the sound ones, and what is wrong with each of the others."""
+    bundles: list[Bundle] = []
+    problems: dict[Path, str] = {}
+    for path in paths:
+        try:
+            bundles.append(open_bundle(path))
+        except BundleCorrupt as error:
+            problems[path] = str(error)
+    return bundles, problems
 
 
 def digest_file(path: Path) -> FileDigest:

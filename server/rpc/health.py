@@ -2,7 +2,7 @@
 
 from grpc_health.v1 import health, health_pb2
 
-from server.registry import Registry, State
+from server.registry import Registry
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -18,9 +18,10 @@ class Health:
     async def publish(self) -> None:
         """Tell watchers what changed. Call it after every change of state."""
         await self.servicer.set("", SERVING if self._registry.is_ready else NOT_SERVING)
-        serving = {entry.name for entry in self._registry.entries() if entry.state is State.READY}
-        for name in {entry.name for entry in self._registry.entries()}:
-            await self.servicer.set(name, SERVING if name in serving else NOT_SERVING)
+        for name in self._registry.names():
+            # Asked for each by itself: another change may come while a watcher is told.
+            serves = bool(self._registry.ready_models(name))
+            await self.servicer.set(name, SERVING if serves else NOT_SERVING)
 
     async def leave(self) -> None:
         """Answer NOT_SERVING for good: the server is going away."""
