@@ -13,11 +13,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 from loopback import Target, serve
+from statuses import status
 
 from protos.heed.v1 import text_pb2 as pb
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+MALFORMED = b"\xff\xff"
 
 
 def test_probes(target: Target) -> None:
@@ -102,6 +104,22 @@ def test_reflection_can_be_turned_off(repository: Path) -> None:
         database = ProtoReflectionDescriptorDatabase(channel)
         with pytest.raises(grpc.RpcError):
             database.get_services()
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch", "List"])
+def test_malformed_health_request_is_the_callers_mistake(target: Target, method: str) -> None:
+    with target.channel() as channel:
+        call: Any = channel.unary_stream(f"/grpc.health.v1.Health/{method}")
+
+        assert status(lambda: list(call(MALFORMED, timeout=10))) == "INVALID_ARGUMENT"
+
+
+def test_malformed_reflection_request_is_the_callers_mistake(target: Target) -> None:
+    path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+    with target.channel() as channel:
+        call: Any = channel.stream_stream(path)
+
+        assert status(lambda: list(call(iter([MALFORMED]), timeout=10))) == "INVALID_ARGUMENT"
 
 
 def test_texts_are_never_logged(repository: Path) -> None:
