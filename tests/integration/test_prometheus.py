@@ -157,7 +157,8 @@ def target(tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ta
     bundles.build_encoder(models, MODEL)
     with ExitStack() as stack:
         serve = [sys.executable, "-m", "server", "--models", str(models)]
-        serve += ["--port", "0", "--ops-port", "0"]
+        # Room for one answer at most: runs go on, and both kinds of panels have something to show.
+        serve += ["--port", "0", "--ops-port", "0", "--cache-bytes", "1000"]
         server = stack.enter_context(started(serve, root / "server.log", subprocess.PIPE))
         ready = re.match(r"heed ready grpc=(\S+) ops=(\S+)", server.stdout.readline())
         assert ready is not None, (root / "server.log").read_text()
