@@ -222,8 +222,9 @@ def queue_row() -> list[Panel]:
         ),
         Panel(
             "Refused or given up, by cause",
-            "queue_full and inflight_full are shed load, expired ran out of time while waiting, "
-            "validation and cancelled are the caller's, draining is a roll-out.",
+            "queue_full and inflight_full are shed load, predicted_late would have expired in the "
+            "queue, expired did; validation, cancelled and key are the caller's, draining is a "
+            "roll-out.",
             {"{{reason}}": rate("heed_rejected_total", PROCESS, "reason")},
             "reqps", width=6, stack=True,
         ),
@@ -272,6 +273,29 @@ def batch_row() -> list[Panel]:
                 f"p99{who}": quantile(0.99, "heed_request_tokens", BY_MODEL, MODEL),
             },
             "none", width=6,
+        ),
+        Panel(
+            "Run time against prediction",
+            "1 is what the cost model measured at load said. Above, the machine is slower than it "
+            "was then: other programs, a lower clock. Deadlines are judged by the corrected cost.",
+            {
+                f"p50{who}": quantile(0.5, "heed_run_prediction_ratio", BY_MODEL, MODEL),
+                f"p95{who}": quantile(0.95, "heed_run_prediction_ratio", BY_MODEL, MODEL),
+            },
+            "none", width=12,
+        ),
+        Panel(
+            "Answered from the cache",
+            "Share of sequences that needed no run of their own, kept or computed for another "
+            "call at that moment. Empty without --cache-bytes.",
+            {
+                f"hits{who}": (
+                    f"{rate('heed_cache_hits_total', MODEL, BY_MODEL)} / "
+                    f"({rate('heed_cache_hits_total', MODEL, BY_MODEL)} + "
+                    f"{rate('heed_cache_misses_total', MODEL, BY_MODEL)})"
+                )
+            },
+            "percentunit", width=12, ceiling=1,
         ),
     ]  # fmt: skip
 

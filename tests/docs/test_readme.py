@@ -83,6 +83,9 @@ def test_every_command_is_known() -> None:
         take("heed-load run closed"),
         take("heed-load run open"),
         take("heed-serve bench"),
+        take("heed-serve check"),
+        take("heed-serve config"),
+        take("heed-serve tune"),
     ] == COMMANDS
 
 
@@ -115,6 +118,10 @@ def test_commands_in_their_order(tmp_path: Path) -> None:
             # A run this short has too few samples for a verdict of VALID, which is exit status 3.
             run(f"{command} --duration 2 --warmup 0.5 || test $? = 3", tmp_path)
     assert "ceiling" in run(take("heed-serve bench"), tmp_path)
+    assert "minilm" in run(take("heed-serve check"), tmp_path)
+    assert "max_batch_tokens" in run(take("heed-serve config"), tmp_path)
+    run(f"HEED_TUNING={tmp_path}/tuning {take('heed-serve tune')} --seconds 5", tmp_path)
+    assert list((tmp_path / "tuning").iterdir())
 
 
 def test_links_lead_somewhere() -> None:
