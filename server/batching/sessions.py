@@ -28,7 +28,9 @@ class Opened:
         cores = config.run_cores()
         # A run on several cores, or fewer runs than cores, is better placed by the system.
         is_pinned = choice.intra_op_threads == 1 and choice.num_threads == len(cores)
-        return SessionPool(self.sessions, choice.num_threads, cores if is_pinned else ())
+        return SessionPool(
+            self.sessions, choice.num_threads, cores if is_pinned else (), config.niceness
+        )
 
 
 def open_sessions(bundle: Bundle, config: ServerConfig, choice: Choice | None = None) -> Opened:

@@ -5,10 +5,12 @@ With one intra-op thread per run, threads share one session's weights and are th
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, get_native_id
 from typing import Any, TypeVar
 
 from server.runtime.session import Session
@@ -21,13 +23,22 @@ class SessionPool:
     """A bounded number of concurrent runs. Belongs to the event loop that starts them."""
 
     def __init__(
-        self, sessions: Sequence[Session], num_threads: int, cores: Sequence[int] = ()
+        self,
+        sessions: Sequence[Session],
+        num_threads: int,
+        cores: Sequence[int] = (),
+        niceness: int = 0,
     ) -> None:
-        """Start the threads; thread i uses `sessions[i]`, in turns, and stays on `cores[i]`."""
+        """Start the threads; thread i uses `sessions[i]`, in turns, and stays on `cores[i]`.
+
+        With a `niceness` they give way to the other threads of the process.
+        """
         self._sessions = tuple(sessions)
         threads = [
             _Dispatcher(
-                self._sessions[index % len(self._sessions)], cores[index : index + 1], index
+                self._sessions[index % len(self._sessions)],
+                f"run-{index}",
+                partial(_settle, tuple(cores[index : index + 1]), niceness),
             )
             for index in range(num_threads)
         ]
@@ -72,20 +83,18 @@ class SessionPool:
 class _Dispatcher:
     """One thread. A queue and a wake-up each way is all that a run pays for it."""
 
-    def __init__(self, session: Session, cores: Sequence[int], index: int) -> None:
+    def __init__(self, session: Session, name: str, settle: Callable[[], None]) -> None:
         self._jobs: SimpleQueue[tuple[asyncio.AbstractEventLoop, Job] | None] = SimpleQueue()
         self._session = session
-        self._thread = Thread(
-            target=self._work, args=(tuple(cores),), name=f"run-{index}", daemon=True
-        )
+        self._settle = settle
+        self._thread = Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def run(self, work: Callable[[Session], Any], done: Callable[[Any], None]) -> None:
         self._jobs.put((asyncio.get_running_loop(), (work, done)))
 
-    def _work(self, cores: Sequence[int]) -> None:
-        if cores:
-            os.sched_setaffinity(0, cores)  # 0 is the calling thread
+    def _work(self) -> None:
+        self._settle()
         while (job := self._jobs.get()) is not None:
             loop, (work, done) = job
             try:
@@ -101,3 +110,11 @@ class _Dispatcher:
     def close(self) -> None:
         self._jobs.put(None)
         self._thread.join()
+
+
+def _settle(cores: Sequence[int], niceness: int) -> None:
+    """Give the calling thread its core and its priority."""
+    if cores:
+        os.sched_setaffinity(0, cores)  # 0 is the calling thread
+    if niceness and sys.platform == "linux":  # elsewhere it is the process that has a priority
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), niceness)

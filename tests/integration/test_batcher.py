@@ -2,10 +2,13 @@
 
 import asyncio
 import math
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import get_native_id
 from time import monotonic
 from typing import Any
 
@@ -192,3 +195,14 @@ def test_stopped_run_says_so(bundle_path: Path) -> None:
         session.run(feeds, stop=stop)
     assert session.run(feeds)[0].shape == (1, bundles.HIDDEN)
     session.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities on Linux only")
+async def test_run_threads_give_way_to_the_others(bundle_path: Path) -> None:
+    session = Session(bundle_path / "model.onnx", SessionConfig())
+    pool = SessionPool([session], 1, niceness=7)
+    told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    pool.start(lambda _: os.getpriority(os.PRIO_PROCESS, get_native_id()), told.set_result)
+    assert await told == 7
+    assert os.getpriority(os.PRIO_PROCESS, get_native_id()) == 0
+    pool.close()
