@@ -220,8 +220,8 @@ class ServerConfig:
     niceness: int = _option(
         5,
         "How far run threads give way to those that take, refuse and send (setpriority), where "
-        "both want a core. It halves the time to refuse above capacity and costs no throughput; other "
-        "programs on the same cores gain from it as well.",
+        "both want a core. It halves the time to refuse above capacity and costs no throughput; "
+        "other programs on the same cores gain from it as well.",
         check=lambda value: 0 <= value <= MAX_NICENESS,
         must=f"lie in 0 to {MAX_NICENESS}",
     )
