@@ -115,6 +115,6 @@ def describe(report: Report) -> str:
         state = "broken" if one.problem else "sound "
         said = one.problem.replace("\n", "; ") if one.problem else what
         lines.append(f"{state}  {one.model}/{one.version}{serves}  {said}")
-    count = report.num_problems
-    lines.append(f"{len(report.bundles)} bundles, {count} problem{'' if count == 1 else 's'}")
+    counts = {"bundle": len(report.bundles), "problem": report.num_problems}
+    lines.append(", ".join(f"{n} {what}{'' if n == 1 else 's'}" for what, n in counts.items()))
     return "\n".join(lines)
