@@ -199,7 +199,7 @@ def _flags(parsed: argparse.Namespace) -> dict[str, str | bool]:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     for option in fields(ServerConfig):
         flag = f"--{option.name.replace('_', '-')}"
-        default = "" if option.default is MISSING else f" Default: {option.default}."
+        default = "" if option.default in {MISSING, ""} else f" Default: {option.default}."
         help_text = option.metadata["help"] + default
         if isinstance(option.default, bool):
             parser.add_argument(

@@ -12,7 +12,8 @@ GOOD, FAST, BOUND_S = 0.999, 0.99, "0.25"
 
 PROCESS = 'job=~"$job", instance=~"$instance"'
 # Calls that do work; health probes and metadata would flatter every share and quantile.
-WORK = f'{PROCESS}, method=~"/heed.v1.TextService/.+|/inference.GRPCInferenceService/ModelInfer"'
+METHODS = "/heed.v1.TextService/.+|/inference.GRPCInferenceService/Model(Stream)?Infer"
+WORK = f'{PROCESS}, method=~"{METHODS}"'
 MODEL = f'{PROCESS}, model=~"$model", version=~"$version"'
 BY_MODEL = "model, version"
 

@@ -31,7 +31,8 @@ Every call that the server answers. Written by `make docs` from the comments in
 [protos/](../protos) and the examples in [docs/reference/examples/](reference/examples).
 
 Each Python example goes on from its service's first lines and was run against a server with models
-of these names. grpcurl learns the messages from the server, by reflection."""
+of these names. The modules `protos...` come with heed; elsewhere generate them from the .proto
+files. grpcurl learns the messages from the server, by reflection."""
 
 
 def reference() -> str:
