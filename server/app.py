@@ -111,6 +111,7 @@ class App:
         """
         await self.listener.start()
         await self._load()
+        self.control.is_started = True
         await self.listener.health.publish()
         log.info(
             "serving",

@@ -22,6 +22,7 @@ from server.errors import (
     Draining,
     InvalidRequest,
     LoadFailed,
+    ModelNotReady,
     ServeError,
 )
 from server.metrics import Metrics
@@ -72,6 +73,8 @@ class Control:
         self._changes = Changes(look(found if is_watched else (), self._policy))
         self._is_blind = False
         self._is_closed = False
+        self.is_started = False
+        """False while the server loads what it starts with; nothing else may change that."""
 
     async def load(self, name: str, override: Mapping[str, Any] | None = None) -> None:
         """Let the selected versions of a name serve as the repository holds them now.
@@ -82,6 +85,7 @@ class Control:
 
         Raises:
             ControlDisabled: the server was not started with --model-control explicit.
+            ModelNotReady: the server is still starting.
             Draining: the server began to shut down.
             InvalidRequest: an override that is unknown or out of range; names all of them.
             LoadFailed: the name, or a version asked for, is not in the repository.
@@ -108,6 +112,8 @@ class Control:
         """Look at the repository every `poll_s` seconds, until cancelled."""
         while not self._is_closed:
             await asyncio.sleep(self._config.poll_s)
+            if self._is_closed:
+                return
             # A model that takes long to load must not keep the others from being looked at.
             self._start(self.poll())
 
@@ -143,6 +149,8 @@ class Control:
             raise ControlDisabled(
                 f"this server {verb} nothing by call; start it with --model-control explicit"
             )
+        if not self.is_started:
+            raise ModelNotReady("the server is still loading what it starts with; try again later")
 
     def _overridden(self, name: str, override: Mapping[str, Any]) -> tuple[Choice, ServerConfig]:
         unknown = [f"'{key}' cannot be set by a load" for key in override if key not in OVERRIDES]
@@ -194,6 +202,8 @@ class Control:
             log.error(  # noqa: TRY400  (no mistake of the server's, so no trace)
                 "a change was not followed", extra={"model": name, "reason": str(error)}
             )
+        except Exception:
+            log.exception("a change was not followed", extra={"model": name})
         self._registry.discover(name, _versions(found, name))
         await self.changed()
 
@@ -209,7 +219,7 @@ class Control:
         selected = [present[version] for version in choice.pick(present)]
         try:
             models = await self._prepare(name, selected, config)
-        except ServeError as error:
+        except Exception as error:
             for item in selected:
                 self._registry.fail(name, item.version, str(error))
             raise

@@ -65,7 +65,7 @@ class Histogram(Collector):
 
     def remove(self, *values: str) -> None:
         """Forget the counts under label values that begin with these."""
-        for known in [known for known in self._children if known[: len(values)] == values]:
+        for known in [known for known in list(self._children) if known[: len(values)] == values]:
             del self._children[known]
 
     def describe(self) -> Iterator[HistogramMetricFamily]:

@@ -211,7 +211,7 @@ class ModelMetrics:
         self, sizes: Sequence[int], padded_tokens: int, run_s: float, predicted_s: float
     ) -> None:
         """Record one finished run."""
-        if run_s > 0:
+        if run_s > 0 and predicted_s > 0:
             self.run_prediction.observe(run_s / predicted_s)
         self.batch_sequences.observe(len(sizes))
         self.session_busy.inc(run_s)

@@ -134,11 +134,11 @@ class Batcher(Generic[U]):
         if self._on_submit is not None:
             self._on_submit(request.sizes, request.priority, deadline)
         self._scheduler.admit(request, now, self._pool.num_idle)
-        self._dispatch()
         timer = None
-        if math.isfinite(deadline):
-            timer = loop.call_at(deadline, _expire, request)
         try:
+            self._dispatch()
+            if math.isfinite(deadline):
+                timer = loop.call_at(deadline, _expire, request)
             await request.done
         finally:
             if timer is not None:
@@ -242,15 +242,25 @@ class Batcher(Generic[U]):
             log.error("a batch was lost", exc_info=result)
             failed = RunFailed("the run failed inside the server; see its log")
             result = Execution([failed] * len(sizes), RunTimes(0.0, 0.0, 0.0))
-        run_s = result.times.run_s
+        # A run that failed took what it took until then, or what its units took one by one.
+        is_sound = not any(isinstance(outcome, RunFailed) for outcome in result.outcomes)
+        predicted_s = run.predicted_s if is_sound else 0.0
         self._scheduler.predictor.finish(
-            id(run), sum(sizes), run.predicted_s, run_s, ended=result.ended
+            id(run), predicted_s, result.times.run_s, ended=result.ended
         )
-        # The thread is free again: feed it before anything else.
-        self._dispatch()
+        try:
+            # The thread is free again: feed it before anything else.
+            self._dispatch()
+        finally:
+            self._answer(run, result, sizes, predicted_s)
+
+    def _answer(
+        self, run: Run[U], result: Execution, sizes: Sequence[int], predicted_s: float
+    ) -> None:
+        run_s = result.times.run_s
         if not result.ended:
             self.statistics.observe_run(len(sizes), result.times)
-            self._metrics.observe_run(sizes, run.plan.padded_tokens, run_s, run.predicted_s)
+            self._metrics.observe_run(sizes, run.plan.padded_tokens, run_s, predicted_s)
         for item, outcome in zip(run.batch, result.outcomes, strict=True):
             if isinstance(outcome, RunFailed):
                 self._metrics.run_failures.inc()

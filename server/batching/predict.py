@@ -16,8 +16,10 @@ let in too late costs a run that nobody gets anything from; what is refused too 
 class Predictor:
     """Running means of one model's runs."""
 
-    size_s: float
-    """Seconds that one thread needs for one token, or row, of a well filled run."""
+    assumed_s: float
+    """Seconds that one thread needs for one token, or row, of a well filled run, by the cost that
+    was measured before. Runs correct it by their ratio alone: small ones pay the fixed cost for
+    few, and say nothing about what a queue that fills runs will take."""
     num_threads: int
     budget: int
     ratio: float = 1.0
@@ -25,14 +27,17 @@ class Predictor:
     _num_runs: int = 0
     _ends: dict[int, float] = field(default_factory=dict)
 
+    @property
+    def size_s(self) -> float:
+        """The same, by what runs have taken since."""
+        return self.assumed_s * self.ratio
+
     def start(self, run: int, predicted_s: float, now: float) -> None:
         """Note that a run began."""
         self._ends[run] = now + predicted_s * self.ratio
 
-    def finish(
-        self, run: int, size: int, predicted_s: float, run_s: float, *, ended: bool = False
-    ) -> None:
-        """Learn from a run that is over. A failed one has taken 0 seconds and teaches nothing.
+    def finish(self, run: int, predicted_s: float, run_s: float, *, ended: bool = False) -> None:
+        """Learn from a run that is over. One that failed is predicted in 0 seconds: no lesson.
 
         One that was `ended` before it was through would have taken longer: it counts only where it
         had taken longer than predicted already. Left out, slow runs would never be learned from.
@@ -44,8 +49,6 @@ class Predictor:
         self._num_runs += 1
         weight = max(SMOOTHING, 1 / self._num_runs)
         self.ratio += weight * (run_s / predicted_s - self.ratio)
-        # Small runs pay the fixed cost for few: they say little about a queue that fills runs.
-        self.size_s += weight * min(1.0, size / self.budget) * (run_s / size - self.size_s)
 
     def run_s(self, size: int) -> float:
         """Return how long a run of this size takes once it has begun."""

@@ -218,8 +218,7 @@ class _Player:
         run.ended_s = self._now
         self._running.remove(run)
         self._num_idle += 1
-        size, ended = sum(item.size for item in run.batch), not run.waited_for
-        self._scheduler.predictor.finish(id(run), size, run.cost_s, run.busy_s, ended=ended)
+        self._scheduler.predictor.finish(id(run), run.cost_s, run.busy_s, ended=not run.waited_for)
         for item in run.batch:
             job = self._by_request[id(item.request)]
             job.num_open -= 1

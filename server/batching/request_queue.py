@@ -4,6 +4,7 @@ Single owner (the batcher, on the event loop). Time is an argument; nothing here
 """
 
 import asyncio
+import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -122,6 +123,10 @@ class RequestQueue(Generic[U]):
         """Return how long the oldest request has been waiting, 0 when nobody waits."""
         oldest = next(iter(self._waiting.values()), None)  # numbers ascend with arrival
         return now - oldest.enqueued if oldest else 0.0
+
+    def earliest_deadline(self) -> float:
+        """Return the first moment at which somebody who waits expires."""
+        return min((request.deadline for request in self._waiting.values()), default=math.inf)
 
     def put(self, request: Waiting[U]) -> None:
         """Add a request.

@@ -10,7 +10,7 @@ from typing import Generic, Protocol
 from server.batching.cost import Cost
 from server.batching.layout import U
 from server.batching.plan import Plan
-from server.batching.predict import Predictor
+from server.batching.predict import MARGIN, Predictor
 from server.batching.request_queue import QueueLimits, RequestQueue, Taken, Waiting
 from server.errors import InvalidRequest, Overloaded, PredictedLate
 
@@ -120,6 +120,9 @@ class Scheduler(Generic[U]):
         if not self._policy.max_delay_s or self.queue.size >= self._policy.budget:
             return 0.0
         left_s = self._policy.max_delay_s - self.queue.oldest_age_s(now)
+        # Nobody is held back until there is no time left to be run.
+        run_s = MARGIN * self.predictor.run_s(self._policy.budget)
+        left_s = min(left_s, self.queue.earliest_deadline() - run_s - now)
         return left_s if left_s > INSTANT_S else 0.0
 
     def next_run(self, now: float, num_idle: int) -> tuple[list[Taken[U]], Plan] | None:

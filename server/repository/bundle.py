@@ -56,6 +56,8 @@ def open_bundle(path: Path) -> Bundle:
             _verify(path, name, expected)
     except BundleCorrupt as error:
         raise BundleCorrupt(f"{path}: {error}") from error
+    except OSError as error:
+        raise BundleCorrupt(f"{path}: a file cannot be read: {error}") from error
     return Bundle(path, manifest, hashlib.sha256(data).hexdigest())
 
 

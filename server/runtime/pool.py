@@ -4,6 +4,7 @@ With one intra-op thread per run, threads share one session's weights and are th
 """
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from threading import Thread, get_native_id
 from typing import Any, TypeVar
 
 from server.runtime.session import Session
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Job = tuple[Callable[[Session], Any], Callable[[Any], None]]
@@ -113,8 +116,17 @@ class _Dispatcher:
 
 
 def _settle(cores: Sequence[int], niceness: int) -> None:
-    """Give the calling thread its core and its priority."""
-    if cores:
-        os.sched_setaffinity(0, cores)  # 0 is the calling thread
-    if niceness and sys.platform == "linux":  # elsewhere it is the process that has a priority
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), niceness)
+    """Give the calling thread its core and its priority, as far as the system lets it.
+
+    Both are wishes: cores may be taken away, and who is nicer already may not become less so.
+    """
+    try:
+        if cores:
+            os.sched_setaffinity(0, cores)  # 0 is the calling thread
+        if niceness and sys.platform == "linux":  # elsewhere it is the process that has a priority
+            present = os.getpriority(os.PRIO_PROCESS, get_native_id())
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), max(present, niceness))
+    except OSError as error:
+        log.warning(
+            "a run thread has no place or priority of its own", extra={"reason": str(error)}
+        )

@@ -12,7 +12,7 @@ import numpy as np
 from server.batching.packing import TokenSequence
 from server.errors import BundleCorrupt, InvalidRequest
 from server.repository import manifest as manifests
-from server.repository.bundle import Bundle
+from server.repository.bundle import Bundle, digest_file
 from server.repository.contract import TOKEN_TYPES
 from server.runtime.session import Array, Session, SessionConfig, Stop
 from server.text.attention import Weights
@@ -34,6 +34,7 @@ class ExplainGraph:
         self.num_heads = num_heads(explain)
         """Of each layer."""
         self._path = bundle.path / explain.model
+        self._digest = bundle.manifest.files[explain.model]
         self._outputs = _layer_outputs(explain)
         self._config = config
         self._session: Session | None = None
@@ -76,6 +77,11 @@ class ExplainGraph:
 
     def _opened(self) -> Session:
         if self._session is None:
+            # Verified when the model was loaded; that may have been days ago.
+            if not self._path.is_file() or digest_file(self._path) != self._digest:
+                raise BundleCorrupt(
+                    f"{self._path.name} is not the file that was loaded; load the model again"
+                )
             session = Session(self._path, self._config)
             missing = set(self._outputs) - set(session.output_names)
             unknown = set(session.input_names) - _INPUTS

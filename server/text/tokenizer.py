@@ -240,9 +240,7 @@ class Tokenizer:
             running = loop.run_in_executor(self._executor, _work, jobs)
             running.add_done_callback(partial(self._finish, jobs))
 
-    def _finish(
-        self, jobs: Sequence[_Job], running: asyncio.Future[list[Any | InvalidRequest]]
-    ) -> None:
+    def _finish(self, jobs: Sequence[_Job], running: asyncio.Future[list[Any | Exception]]) -> None:
         self._start()
         failure = running.exception()
         results = [failure] * len(jobs) if failure else running.result()
@@ -259,12 +257,13 @@ class Tokenizer:
         self._executor.shutdown(wait=True)
 
 
-def _work(jobs: Sequence[_Job]) -> list[Any | InvalidRequest]:
-    results: list[Any | InvalidRequest] = []
+def _work(jobs: Sequence[_Job]) -> list[Any | Exception]:
+    results: list[Any | Exception] = []
     for job in jobs:
         try:
             results.append(job.work())
-        except InvalidRequest as error:
+        # The library raises bare Exception for texts that it cannot take: this caller's alone.
+        except Exception as error:  # noqa: BLE001
             results.append(error)
     return results
 

@@ -50,7 +50,7 @@ def batcher(bundle_path: Path, pool: SessionPool, **changes: Any) -> Batcher[Tok
     """Return a batcher whose runs hold one sequence, unless changed."""
     manifest, config = open_bundle(bundle_path).manifest, ServerConfig()
     options = setup.sequence_options(manifest, config)
-    options = replace(options, **({"budget": 1, "num_levels": LEVELS} | changes))
+    options = replace(options, **({"budget": 1, "num_levels": LEVELS, "ageing_s": 0.0} | changes))
     metrics = Metrics().for_model("tiny", "1", "cpu")
     return Batcher(pool, options, setup.queue_limits(manifest, config), Statistics(), metrics)
 
@@ -138,6 +138,23 @@ async def test_run_that_nobody_waits_for_is_ended(bundle_path: Path, pool: Sessi
     async with asyncio.timeout(10):
         await one.submit([sequence(WORD)], math.inf)
     assert one.is_idle
+
+
+async def test_held_back_run_starts_before_its_caller_expires(
+    bundle_path: Path, pool: SessionPool
+) -> None:
+    one = batcher(bundle_path, pool, budget=4, max_delay_s=30.0)
+    request = await one.submit([sequence(WORD)], monotonic() + 1.0)
+    assert request.queue_s < 1.0
+
+
+async def test_thread_that_may_not_be_placed_still_runs(bundle_path: Path) -> None:
+    session = Session(bundle_path / "model.onnx", SessionConfig())
+    pool = SessionPool([session], 1, cores=[10_000])  # no such core
+    one = batcher(bundle_path, pool)
+    async with asyncio.timeout(10):
+        await one.submit([sequence(WORD)], math.inf)
+    pool.close()
 
 
 async def test_run_goes_on_while_somebody_waits(bundle_path: Path, pool: SessionPool) -> None:

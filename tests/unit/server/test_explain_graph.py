@@ -10,7 +10,7 @@ import pytest
 
 from server.batching.packing import TokenSequence
 from server.errors import BundleCorrupt, InvalidRequest
-from server.repository.bundle import Bundle
+from server.repository.bundle import Bundle, digest_file
 from server.repository.manifest import Explain, TensorSpec
 from server.runtime.session import SessionConfig, Stop
 from server.tasks.explain_graph import ExplainGraph
@@ -38,7 +38,9 @@ def graph(folder: Path, text: str, explain: Explain) -> ExplainGraph:
             ]
         value.name = value.name.replace("_", ".")
     onnx.save(model, folder / explain.model)
-    return ExplainGraph(Bundle(folder, bundles.manifest("tiny", 1), ""), explain, SessionConfig())
+    files = {explain.model: digest_file(folder / explain.model)}
+    bundle = Bundle(folder, bundles.manifest("tiny", 1, files=files), "")
+    return ExplainGraph(bundle, explain, SessionConfig())
 
 
 def of_layers(count: int) -> str:
@@ -80,6 +82,14 @@ def test_layers_may_differ_in_heads(tmp_path: Path) -> None:
     explain = specs(attentions_0=(-1, 4, -1, -1), attentions_1=(-1, 2, -1, -1))
 
     assert graph(tmp_path, of_layers(2), explain).num_heads == (4, 2)
+
+
+def test_a_graph_that_was_replaced_since_the_load_is_refused(tmp_path: Path) -> None:
+    one = graph(tmp_path, of_layers(1), specs(attentions_0=SQUARE))
+    (tmp_path / "explain.onnx").write_bytes(b"another")
+
+    with pytest.raises(BundleCorrupt, match="load the model again"):
+        one.run(SEQUENCE, Stop())
 
 
 @pytest.mark.parametrize(

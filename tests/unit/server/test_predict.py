@@ -6,7 +6,7 @@ from server.batching.predict import MARGIN, Predictor
 
 
 def predictor(num_threads: int = 2) -> Predictor:
-    return Predictor(size_s=0.001, num_threads=num_threads, budget=100)
+    return Predictor(assumed_s=0.001, num_threads=num_threads, budget=100)
 
 
 def test_idle_server_answers_after_the_run_alone() -> None:
@@ -38,7 +38,7 @@ def test_more_than_a_run_holds_takes_several() -> None:
 def test_first_full_run_outweighs_the_assumption() -> None:
     predicting = predictor()
     predicting.start(1, 0.1, now=0.0)
-    predicting.finish(1, size=100, predicted_s=0.1, run_s=1.0)
+    predicting.finish(1, predicted_s=0.1, run_s=1.0)
     assert predicting.size_s == pytest.approx(0.01)
     assert predicting.ratio == pytest.approx(10.0)
 
@@ -47,12 +47,30 @@ def test_running_means_follow_a_machine_that_gets_slower() -> None:
     predicting = predictor()
     for run in range(100):
         predicting.start(run, 0.1, now=0.0)
-        predicting.finish(run, size=100, predicted_s=0.1, run_s=0.1 if run < 50 else 0.2)
+        predicting.finish(run, predicted_s=0.1, run_s=0.1 if run < 50 else 0.2)
     assert predicting.size_s == pytest.approx(0.002, rel=0.05)
 
 
 def test_failed_run_teaches_nothing() -> None:
     predicting = predictor()
     predicting.start(1, 0.1, now=0.0)
-    predicting.finish(1, size=100, predicted_s=0.1, run_s=0.0)
+    predicting.finish(1, predicted_s=0.0, run_s=0.5)
     assert (predicting.size_s, predicting.ratio) == (0.001, 1.0)
+
+
+def test_small_runs_do_not_make_full_ones_look_dear() -> None:
+    predicting = predictor()
+    for run in range(1000):  # the fixed cost, and next to no tokens
+        predicting.start(run, 0.05, now=0.0)
+        predicting.finish(run, predicted_s=0.05, run_s=0.05)
+    assert predicting.size_s == pytest.approx(0.001)
+
+
+def test_ended_run_counts_where_it_had_already_taken_too_long() -> None:
+    predicting = predictor()
+    predicting.start(1, 0.1, now=0.0)
+    predicting.finish(1, predicted_s=0.1, run_s=0.05, ended=True)
+    assert predicting.ratio == 1.0
+    predicting.start(2, 0.1, now=0.0)
+    predicting.finish(2, predicted_s=0.1, run_s=0.3, ended=True)
+    assert predicting.ratio > 1.0
