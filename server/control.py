@@ -202,6 +202,7 @@ class Control:
             log.error(  # noqa: TRY400  (no mistake of the server's, so no trace)
                 "a change was not followed", extra={"model": name, "reason": str(error)}
             )
+        # Nobody awaits what was seen by looking: left alone, the trace would be lost.
         except Exception:
             log.exception("a change was not followed", extra={"model": name})
         self._registry.discover(name, _versions(found, name))
@@ -219,6 +220,7 @@ class Control:
         selected = [present[version] for version in choice.pick(present)]
         try:
             models = await self._prepare(name, selected, config)
+        # Whatever it was goes on to the caller; a version left LOADING would never be tried again.
         except Exception as error:
             for item in selected:
                 self._registry.fail(name, item.version, str(error))

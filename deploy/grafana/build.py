@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Print the Grafana dashboard: `python deploy/grafana/build.py > deploy/grafana/dashboard.json`.
 
-Knows Grafana's JSON and nothing about heed: panels and queries are in `rows.py`, and the selectors
-of the template variables come from there. Needs nothing but Python.
+Knows Grafana's JSON and nothing about heed: panels are in `rows.py`, what they are made of and the
+selectors of the template variables in `panels.py`. Needs nothing but Python.
 """
 
 import json
 import sys
 from typing import Any
 
-from rows import PROCESS, ROWS, Panel
+from panels import PROCESS, Panel
+from rows import ROWS
 
 Json = dict[str, Any]
 
