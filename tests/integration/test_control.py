@@ -230,18 +230,21 @@ def test_loading_again_and_again_keeps_no_thread_and_no_file(root: Path) -> None
     with controlled(root, "--no-probe") as (target, stub):
         server = psutil.Process(target.process.pid)
 
-        def cycle() -> tuple[int, int]:
+        def cycle() -> None:
             unload(stub)
             load(stub)
             assert embed(target) == "1"
-            return server.num_threads(), server.num_fds()
 
         # The loop's own pool of threads fills up with the first changes.
-        settled = [cycle() for _ in range(8)][-1]
-        after = [cycle() for _ in range(10)][-1]
+        for _ in range(8):
+            cycle()
+        threads, files = server.num_threads(), server.num_fds()
+        for _ in range(10):
+            cycle()
 
-        assert after[0] <= settled[0]
-        assert after[1] <= settled[1]
+        # A caller's closed connection leaves the server a moment later, so one may be counted now
+        # and none before; what a load keeps would be counted ten times, and stays.
+        until(lambda: server.num_threads() <= threads and server.num_fds() <= files)
 
 
 def test_poll_loads_what_is_new_and_unloads_what_is_gone(root: Path) -> None:
