@@ -170,6 +170,8 @@ class Control:
 
     async def _apart(self, name: str, change: Callable[[], Awaitable[None]]) -> None:
         """Make a change in a task of its own, after the other changes of its name."""
+        if self._is_closed:
+            raise _draining()
         lock = self._locks.setdefault(name, asyncio.Lock())
 
         async def alone() -> None:
@@ -181,7 +183,7 @@ class Control:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             if self._is_closed and task.cancelled():
-                raise Draining("the server is shutting down; ask another one") from None
+                raise _draining() from None
             raise
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -317,3 +319,7 @@ async def _close_later(model: LoadedModel) -> None:
 
 async def _nobody_asked() -> None:
     """Stand for those who want to know of changes, until there are any."""
+
+
+def _draining() -> Draining:
+    return Draining("the server is shutting down; ask another one")

@@ -51,6 +51,10 @@ def read(text: str, name: str, config: ServerConfig, present: pb.ModelConfig | N
 def _parse(text: str) -> dict[str, Any]:
     try:
         raw = json.loads(text)
+        # JSON can spell half of a surrogate pair, which is no text and which protobuf chokes on.
+        json.dumps(raw, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("config holds half of a surrogate pair; send whole text") from error
     except (ValueError, RecursionError) as error:
         raise LoadFailed(f"config is not JSON: {error}") from error
     if not isinstance(raw, dict):

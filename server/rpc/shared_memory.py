@@ -128,7 +128,14 @@ class Regions:
         # Writing beyond the end would make the object longer instead of failing.
         if os.fstat(region.descriptor).st_size < start + len(data):
             raise RegionUnusable(_shortened(region))
-        if os.pwrite(region.descriptor, data, start) != len(data):
+        try:
+            written = os.pwrite(region.descriptor, data, start)
+        except OSError as error:
+            # A client may make an object larger than the memory behind it.
+            raise RegionUnusable(
+                f"region '{region.name}' cannot hold output '{output}': {error.strerror}"
+            ) from error
+        if written != len(data):
             raise RegionUnusable(f"region '{region.name}' took only a part of output '{output}'")
 
     def _within(self, place: Place) -> Region:

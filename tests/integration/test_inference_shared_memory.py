@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 import tensors
 from loopback import Target, serve
@@ -188,6 +189,24 @@ def test_object_that_became_shorter_harms_only_its_own_request(stub: Stub, memor
 
     assert refusal(lambda: stub.ModelInfer(request(), timeout=30))[0] == "INTERNAL"
     assert stub.ModelInfer(request(inputs=False, output=False), timeout=30).outputs
+
+
+def test_output_that_the_system_does_not_take_is_named(
+    shared: Target, stub: Stub, memory: Path
+) -> None:
+    register(stub, memory)
+    server = psutil.Process(shared.process.pid)
+    before = server.rlimit(psutil.RLIMIT_FSIZE)
+    # As with a memory that is full: the object is long enough, and writing to it fails.
+    server.rlimit(psutil.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        code, message = refusal(lambda: stub.ModelInfer(request(), timeout=30))
+    finally:
+        server.rlimit(psutil.RLIMIT_FSIZE, before)
+
+    assert code == "INTERNAL"
+    assert "region 'r' cannot hold output 'sentence_embedding'" in message
+    stub.ModelInfer(request(), timeout=30)
 
 
 def test_extension_is_advertised(stub: Stub) -> None:

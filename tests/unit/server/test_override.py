@@ -131,3 +131,11 @@ def test_facts_of_a_model_that_does_not_serve_cannot_be_checked() -> None:
 def test_text_that_is_no_config_fails_the_load(text: str) -> None:
     with pytest.raises(LoadFailed, match="JSON"):
         read(text, "tiny", CONFIG, None)
+
+
+@pytest.mark.parametrize(
+    "text", [r'{"\ud800": 1}', r'{"name": "\ud800"}', r'{"parameters": {"\ud800": {}}}']
+)
+def test_half_a_character_is_refused_by_name(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="surrogate"):
+        read(text, "tiny", CONFIG, None)
