@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.histogram import Histogram, edges
+from loadtest.record.histogram import Histogram, edges
 
 # Up to 11 days: longer than any call may take.
 values = st.lists(st.integers(1, 10**12), min_size=1, max_size=200)
@@ -19,12 +19,12 @@ def histogram(recorded: list[int]) -> Histogram:
 
 
 @given(values, percentiles)
-def test_percentile_is_within_one_percent_of_the_exact_one(
+def test_percentile_is_within_four_permille_of_the_exact_one(
     recorded: list[int], percentile: float
 ) -> None:
     exact = sorted(recorded)[max(1, math.ceil(round(percentile * len(recorded) / 100, 9))) - 1]
 
-    assert histogram(recorded).percentile(percentile) == pytest.approx(exact, rel=0.01)
+    assert histogram(recorded).percentile(percentile) == pytest.approx(exact, rel=0.004)
 
 
 @given(values, values)
