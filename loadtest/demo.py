@@ -19,11 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest import served
-from loadtest.scenario import Overrides, load
-from loadtest.workload import write_texts
+from loadtest.scenario.files import Overrides, load
+from loadtest.workload.texts import write_texts
 from protos.heed.v1 import text_pb2, text_pb2_grpc
 
 MODEL = "minilm"
+CLOSED, OPEN = "concurrency", "server"
+"""The scenarios that are run."""
 IN_FLIGHT = 64
 OPEN_SHARE = 0.6
 """Rate of the open loop, as a share of what the closed loop reached: busy, not full."""
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     console.print(table(measured))
-    for name in ("closed", "open"):
+    for name in (CLOSED, OPEN):
         console.print(f"report  {options.out / name / 'report.html'}", soft_wrap=True)
     return 0
 
@@ -88,16 +90,16 @@ def run(models: Path, out: Path, seconds: float) -> Measured:
         step("embed a dozen sentences")
         nearest_pairs(server.address)
         step(f"closed loop, {IN_FLIGHT} calls in flight, {seconds:g} s")
-        closed = measure(server, out, "closed", seconds, "--users", str(IN_FLIGHT))
+        closed = measure(server, out, CLOSED, seconds, "--in-flight", str(IN_FLIGHT))
         rate = max(1.0, OPEN_SHARE * closed["throughput"]["requests_per_s"])
         step(f"open loop, Poisson arrivals at {rate:.0f} a second, {seconds:g} s")
-        open_ = measure(server, out, "open", seconds, "--rate", f"{rate:.1f}")
+        open_ = measure(server, out, OPEN, seconds, "--rate", f"{rate:.1f}")
         step("drain the server")
         if (status := server.stop()) != 0:
             raise DemoFailed(f"the server lost calls: exit status {status}, see {server.log}")
     step("measure the ceiling: the same texts in process, without gRPC")
     texts = out / "texts.txt"
-    write_texts(load("closed", Overrides.none()), sum(closed["codes"].values()), texts)
+    write_texts(load(CLOSED, Overrides()), sum(closed["codes"].values()), texts)
     bundle = models / MODEL / "1"
     ceiling = command("server", "bench", str(bundle), "--texts", str(texts), "--json")
     manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
