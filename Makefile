@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MODEL ?= minilm
 TASK ?=
-SCENARIO ?= closed
+SCENARIO ?= concurrency
 TARGET ?= 127.0.0.1:8001
 ARGS ?=
 CASES ?= 100000
@@ -14,7 +14,7 @@ FIRST ?= 0
 CASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt protos docs serve load export parity gpu soak fuzz compat bench-packing bench-ceiling bench-policies bench-overload bench-export supported clean
+.PHONY: help demo test check fmt protos docs serve load export parity gpu soak physics fuzz compat bench-packing bench-ceiling bench-policies bench-overload bench-export supported clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -66,7 +66,7 @@ load: $(READY) ## run SCENARIO against TARGET
 parity: $(READY) ## ONNX against PyTorch, the thorough tests included
 	$(BIN)/pytest -n 2 --dist loadfile -m parity $(ARGS)
 
-compat: $(READY) ## other people's clients
+compat: $(READY) ## other people's clients, and MLServer under the load harness
 	$(BIN)/pytest -m compat $(ARGS)
 
 gpu: $(READY) ## the CUDA provider; needs a GPU and the gpu extra
@@ -74,6 +74,9 @@ gpu: $(READY) ## the CUDA provider; needs a GPU and the gpu extra
 
 soak: $(READY) ## minutes of load, watching for growth
 	$(BIN)/pytest -m soak $(ARGS)
+
+physics: $(READY) ## the load harness against theory, some ten minutes; wants a quiet machine
+	$(BIN)/pytest -m physics $(ARGS)
 
 fuzz: $(READY) ## CASES hostile calls of every kind, by SEED; a report says how to send one again
 	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) FUZZ_FIRST=$(FIRST) FUZZ_CASE='$(CASE)' $(BIN)/pytest -m fuzz -s $(ARGS)
