@@ -10,8 +10,8 @@ import numpy as np
 from loadtest import served
 from loadtest.benchmarks.compare import Comparison, Figures, Side, interleave
 from loadtest.benchmarks.runs import NUM_TEXTS, SEED, Bench, max_tokens, output, typical
-from loadtest.scenario import Fixed
-from loadtest.workload import texts
+from loadtest.scenario.lengths import Fixed
+from loadtest.workload.texts import texts
 
 POLICIES = {
     "packed": ("--batching", "packed"),

@@ -12,9 +12,9 @@ import grpc
 import numpy as np
 
 from loadtest.benchmarks.compare import BenchFailed
-from loadtest.scenario import Fixed, LogNormal
+from loadtest.scenario.lengths import Fixed, LogNormal
 from loadtest.served import Served
-from loadtest.workload import texts
+from loadtest.workload.texts import texts
 from protos import inference_pb2 as pb
 from protos import inference_pb2_grpc as pb_grpc
 
@@ -68,10 +68,10 @@ class Bench:
         return self.write("short", texts(Fixed(UNLOADED_TOKENS), 1, np.random.default_rng(SEED)))
 
     def flood(self, server: Served, lines: Path, *options: str) -> dict[str, Any]:
-        """Load a server and return the figures, as `loadtest.figures.Figures` has them."""
+        """Load a server and return the figures, as `figures.Figures` has them."""
         found: dict[str, Any] = json.loads(
             output(
-                *("loadtest.flood", "--target", server.address, "--model", self.model),
+                *("loadtest.benchmarks.flood", "--target", server.address, "--model", self.model),
                 *("--texts", str(lines), "--server-pid", str(server.process.pid), "--json"),
                 *("--warmup", str(min(WARMUP_S, self.seconds))),
                 *options,

@@ -15,7 +15,18 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
-ADDRESS = "127.0.0.1:8001"
+ADDRESS, OTHER = "127.0.0.1:8001", "127.0.0.1:9001"
+BRIEFLY = {
+    "capacity": "--percentile 50 --from 20 --to 40 --width 50 --confirm 1 --duration 3",
+    "sweep": "--percentile 90 --over in-flight 1,4 --duration 2 --warmup 0.5",
+    "compare": "--percentile 90 --pairs 2 --duration 2 --warmup 0.5",
+}
+"""Command -> options that end it soon."""
+LOADS = {
+    "run concurrency": "--duration 2 --warmup 0.5",
+    "run server": "--duration 2 --warmup 0.5",
+    **BRIEFLY,
+}
 LIMIT_S = 300
 
 pytestmark = pytest.mark.timeout(LIMIT_S)
@@ -80,9 +91,10 @@ def test_every_command_is_known() -> None:
         take("heed-export verify"),
         take("heed-export list"),
         take("heed-serve --models"),
-        take("heed-load run closed"),
-        take("heed-load run open"),
+        take("heed-load run concurrency"),
+        take("heed-load run server"),
         take("heed-serve bench"),
+        *(take(f"heed-load {name}") for name in BRIEFLY),
         take("heed-serve check"),
         take("heed-serve config"),
         take("heed-serve tune"),
@@ -101,7 +113,7 @@ def test_demo(tmp_path: Path) -> None:
 
     assert "6/6" in printed
     assert "share of the ceiling" in printed
-    for name in ("closed", "open"):
+    for name in ("concurrency", "server"):
         assert (tmp_path / "reports" / name / "report.html").stat().st_size > 10_000
 
 
@@ -113,10 +125,10 @@ def test_commands_in_their_order(tmp_path: Path) -> None:
         (example,) = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
         printed = run(f"python - <<'E'\n{example.replace(ADDRESS, address)}\nE", tmp_path)
         assert printed.count("[") == 3
-        for name in ("closed", "open"):
-            command = take(f"heed-load run {name}").replace(ADDRESS, address)
-            # A run this short has too few samples for a verdict of VALID, which is exit status 3.
-            run(f"{command} --duration 2 --warmup 0.5 || test $? = 3", tmp_path)
+        for name, options in LOADS.items():
+            command = take(f"heed-load {name}").replace(ADDRESS, address).replace(OTHER, address)
+            # So little has too few samples for a verdict of VALID, which is exit status 3.
+            run(f"{command} {options} || test $? = 3", tmp_path)
     assert "ceiling" in run(take("heed-serve bench"), tmp_path)
     assert "minilm" in run(take("heed-serve check"), tmp_path)
     assert "max_batch_tokens" in run(take("heed-serve config"), tmp_path)

@@ -28,7 +28,7 @@ def flood(target: Target, folder: Path, *options: str, text: str = "word1 word2"
     lines = folder / "texts.txt"
     lines.write_text(f"{text}\n")
     found: dict[str, Any] = printed(
-        "loadtest.flood",
+        "loadtest.benchmarks.flood",
         *("--target", target.address, "--model", "tiny", "--texts", str(lines)),
         *("--seconds", "0.5", "--warmup", "0.2", "--server-pid", str(target.process.pid)),
         *options,

@@ -91,7 +91,7 @@ def test_a_flood_is_refused_and_forgotten(repository: Path, tmp_path: Path) -> N
         memory = []
         for _ in range(HALVES):
             ended = subprocess.run(
-                [sys.executable, "-m", "loadtest.flood", "--target", target.address]
+                [sys.executable, "-m", "loadtest.benchmarks.flood", "--target", target.address]
                 + ["--model", "tiny", "--texts", str(lines), "--rate", str(FLOOD_RATE)]
                 + [
                     "--seconds",

@@ -1,6 +1,6 @@
 import pytest
 
-from loadtest.figures import Ended, Figures, Window, figures, percentiles
+from loadtest.benchmarks.figures import Ended, Figures, Window, figures, percentiles
 
 WINDOW = Window(warmup_s=1.0, seconds=2.0, deadline_s=0.5, by_due=False)
 SCHEDULE = Window(warmup_s=1.0, seconds=2.0, deadline_s=0.5, by_due=True)

@@ -1,8 +1,9 @@
 """A light generator for benchmarks: one text a call, bodies built before, no locust and no gevent.
 
-`python -m loadtest.flood --help`. About a tenth of a millisecond of CPU per call, in a process of
-its own, so that what it costs is known and its GIL is nobody else's. `heed-load` judges a server
-and draws; this only counts, and trusts whoever calls it to know the server.
+`python -m loadtest.benchmarks.flood --help`. About a tenth of a millisecond of CPU per call, in a
+process of its own, so that what it costs is known and its GIL is nobody else's. `heed-load` judges
+a server and draws; this only counts, and trusts whoever calls it to know the server. It shares no
+code of sending with `heed-load`, so that each can accuse the other.
 """
 
 import argparse
@@ -19,10 +20,12 @@ from typing import Any
 import grpc
 import psutil
 
-from loadtest import arrivals
-from loadtest.client import CHANNEL_OPTIONS, EMBED
-from loadtest.figures import OK, Ended, Figures, Window, figures
+from loadtest.arrivals.process import Piece, poisson
+from loadtest.benchmarks.figures import OK, Ended, Figures, Window, figures
+from loadtest.sender.channel import CHANNEL_OPTIONS
 from protos.heed.v1 import text_pb2
+
+EMBED = "/heed.v1.TextService/Embed"
 
 GRACE_S = 10.0
 """After the last deadline, for the ends that are still on their way."""
@@ -125,7 +128,7 @@ class Flood:
         """Send each call at its instant, or at once when that has passed."""
         load = self._load
         span_s = load.warmup_s + load.seconds
-        for due_s in (arrivals.poisson(load.rate, span_s, load.seed) / 1e9).tolist():
+        for due_s in poisson([Piece(span_s, load.rate, load.rate)], load.seed).tolist():
             self._wait_until(due_s)
             if due_s >= load.warmup_s and not used:
                 used.append(self._used())
@@ -182,7 +185,7 @@ def cpu_clock(pid: int) -> Callable[[], float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one load and print its figures."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.flood", description=__doc__)
+    parser = argparse.ArgumentParser(prog="loadtest.benchmarks.flood", description=__doc__)
     parser.add_argument("--target", required=True, help="HOST:PORT of the server")
     parser.add_argument("--model", required=True, help="which model embeds")
     parser.add_argument("--texts", type=Path, required=True, help="file with one text a line")
