@@ -52,16 +52,35 @@ class Stub:
         return arrived[-calls:]
 
 
+def cores() -> tuple[set[int], set[int]]:
+    """Return the cores of the stub and those of heed-load: apart where there are two or more."""
+    mine = sorted(os.sched_getaffinity(0))
+    return ({mine[0]}, set(mine[1:])) if len(mine) > 1 else (set(mine), set(mine))
+
+
 @contextmanager
-def stub(folder: Path, *options: str) -> Iterator[Stub]:
-    """Serve until the block ends."""
+def _kept_to(which: set[int] | None) -> Iterator[None]:
+    """Let processes that are started inside inherit these cores."""
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, which or mine)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
+@contextmanager
+def stub(folder: Path, *options: str, on: set[int] | None = None) -> Iterator[Stub]:
+    """Serve until the block ends, on the given cores."""
     record = folder / "arrivals.npz"
-    with subprocess.Popen(
-        [sys.executable, STUB, "--record", record, *options],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    ) as process:
+    with _kept_to(on):
+        process = subprocess.Popen(
+            [sys.executable, STUB, "--record", record, *options],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+    with process:
         assert process.stdout is not None
         yield Stub(process, f"127.0.0.1:{int(process.stdout.readline())}", record)
         process.kill()
@@ -108,17 +127,20 @@ class Running:
         return Run(self.process.returncode, output, report, load(self.folder / "calls.npz"))
 
 
-def start(folder: Path, target: str, scenario: str, *options: str) -> Running:
-    """Run a scenario, given as TOML, against the stub."""
+def start(
+    folder: Path, target: str, scenario: str, *options: str, on: set[int] | None = None
+) -> Running:
+    """Run a scenario, given as TOML, against the stub; heed-load stays on the given cores."""
     path = folder / "scenario.toml"
     path.write_text(scenario)
     command = [
         sys.executable, "-m", "loadtest", "run", str(path), "--target", target, "--model", "stub",
         "--out", str(folder / "out"), *options,
     ]  # fmt: skip
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
-    )
+    with _kept_to(on):
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+        )
     return Running(process, folder / "out")
 
 
