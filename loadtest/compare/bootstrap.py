@@ -54,14 +54,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Statistic:
-    """What is asked of a series: quantiles (0 to 1), and perhaps its mean before them."""
+    """What is asked of a series: its mean, then quantiles (0 to 1)."""
 
-    quantiles: tuple[float, ...]
-    with_mean: bool
+    quantiles: tuple[float, ...] = ()
 
     def of(self, values: Floats) -> Floats:
         """Return the logarithms of the statistics of each row, shape (rows, statistics)."""
-        columns = [values.mean(axis=1, keepdims=True)] if self.with_mean else []
+        columns = [values.mean(axis=1, keepdims=True)]
         if self.quantiles:
             # As the reports have it: the smallest value that so many did not exceed.
             found = np.quantile(values, self.quantiles, axis=1, method="inverted_cdf")
@@ -79,6 +78,11 @@ class Luck:
     within: Floats
     """Deviations, shape (pairs, resamples, statistics)."""
     first: tuple[Side, ...]
+
+    def only(self, statistic: int) -> "Luck":
+        """Return what it did to one of the statistics."""
+        place = slice(statistic, statistic + 1)
+        return Luck(self.ratios[:, place], self.within[:, :, place], self.first)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from loadtest.analysis.confidence import minimum_samples
-from loadtest.compare.blocks import Floats, block_length
+from loadtest.compare.blocks import block_length
 from loadtest.compare.bootstrap import (
     Interval,
     Luck,
@@ -50,6 +50,9 @@ class Metric:
         return minimum_samples(self.percentile) if self.percentile else _FEWEST_ANSWERS
 
 
+_MEAN: Final = Metric("mean")
+
+
 @dataclass(frozen=True)
 class Couple:
     """Two runs that stood beside each other."""
@@ -84,7 +87,7 @@ def metrics(scenario: AnyScenario) -> tuple[Metric, ...]:
     if isinstance(scenario, Offline):
         return (Metric("throughput"),)
     wanted = sorted({*_SHOWN, scenario.percentile})
-    latencies = [Metric("mean"), *(Metric(f"p{one:g}", one) for one in wanted)]
+    latencies = [_MEAN, *(Metric(f"p{one:g}", one) for one in wanted)]
     if isinstance(scenario, Closed):
         return (Metric("throughput"), *latencies)
     claimed = [one for one in latencies if one.percentile == scenario.percentile]
@@ -95,94 +98,81 @@ def compare(
     couples: Sequence[Couple], wanted: Sequence[Metric], limits: Limits
 ) -> tuple[Finding, ...]:
     """Return a finding for every metric, in their order; the first one decides."""
-    level = 1 - (1 - LEVEL) / max(len(wanted) - 1, 1)
-    found = {}
-    for is_pace in (True, False):
-        mine = [one for one in wanted if one.is_pace == is_pace]
-        if mine:
-            found.update(_compare(couples, mine, limits, {wanted[0]: LEVEL}, level))
-    return tuple(found[one] for one in wanted)
-
-
-def _compare(
-    couples: Sequence[Couple],
-    wanted: Sequence[Metric],
-    limits: Limits,
-    levels: dict[Metric, float],
-    level: float,
-) -> dict[Metric, Finding]:
-    """Compare metrics of the same series, drawn once for all of them."""
-    pairs = [_pair(couple, is_pace=wanted[0].is_pace) for couple in couples]
-    fewest = min(min(len(pair.a), len(pair.b)) for pair in pairs)
-    able = [one for one in wanted if fewest >= one.needed]
-    block = _block(pairs, is_pace=wanted[0].is_pace) if able else 1
-    luck = requests_drawn(pairs, _statistic(able), block, _SEED) if able else None
-    found = {}
+    others = 1 - (1 - LEVEL) / max(len(wanted) - 1, 1)
+    series = [_pair(couple) for couple in couples]
+    fewest = min(min(len(pair.a), len(pair.b)) for pair in series)
+    block = _block(series) if fewest else 1
+    able = [metric for metric in wanted if fewest >= metric.needed]
+    lucks = _lucks(couples, series, able, block)
+    found = []
     for metric in wanted:
-        mine = levels.get(metric, level)
-        if luck is None or metric not in able:
-            nothing = (None,) * len(pairs)
-            found[metric] = Finding(
-                metric, mine, nothing, nothing, None, "not enough data", block, fewest
+        level = LEVEL if metric is wanted[0] else others
+        between = interval(lucks[metric], 0, level, _SEED) if metric in lucks else None
+        found.append(
+            Finding(
+                metric,
+                level,
+                tuple(_value(metric, couple.a, able) for couple in couples),
+                tuple(_value(metric, couple.b, able) for couple in couples),
+                between,
+                decide(between, limits, is_more_better=metric.is_pace)
+                if between
+                else "not enough data",
+                block,
+                fewest,
             )
-            continue
-        place = _place(able, metric)
-        between = _ratio(luck, place, mine, is_pace=metric.is_pace)
-        found[metric] = Finding(
-            metric,
-            mine,
-            _values(pairs, "A", able, place),
-            _values(pairs, "B", able, place),
-            between,
-            decide(between, limits, is_more_better=metric.is_pace),
-            block,
-            fewest,
         )
-    return found
+    return tuple(found)
 
 
-def _pair(couple: Couple, *, is_pace: bool) -> Pair:
-    if is_pace:
-        return Pair(couple.a.gaps_s, couple.b.gaps_s, couple.first, is_shared=False)
+def _pair(couple: Couple) -> Pair:
     if couple.is_shared:
         return Pair(*align(couple.a, couple.b), couple.first, is_shared=True)
     return Pair(couple.a.latency_us, couple.b.latency_us, couple.first, is_shared=False)
 
 
-def _block(pairs: Sequence[Pair], *, is_pace: bool) -> int:
+def _block(series: Sequence[Pair]) -> int:
     """Return the median of what every run asks for: one run's estimate varies a lot."""
-    series = [values for pair in pairs for values in (pair.a, pair.b)]
-    if not is_pace:
-        # The logarithm keeps one outlier from hiding the autocorrelation of all others. Gaps are
-        # taken as they are: a long one is made up for by the short ones after it.
-        series = [np.log(one) for one in series]
-    return int(np.median([block_length(one) for one in series]))
+    # The logarithm keeps one outlier from hiding the autocorrelation of all others.
+    lengths = [block_length(np.log(values)) for pair in series for values in (pair.a, pair.b)]
+    return int(np.median(lengths))
 
 
-def _statistic(able: Sequence[Metric]) -> Statistic:
-    quantiles = tuple(one.percentile / 100 for one in able if one.percentile)
-    return Statistic(quantiles, with_mean=any(one.percentile is None for one in able))
+def _lucks(
+    couples: Sequence[Couple], series: list[Pair], able: Sequence[Metric], block: int
+) -> dict[Metric, Luck]:
+    """Return what luck did to each metric, requests drawn once for all of them."""
+    latencies = [metric for metric in able if not metric.is_pace]
+    drawn = {}
+    if latencies:
+        quantiles = [metric for metric in latencies if metric.percentile]
+        statistic = Statistic(tuple((each.percentile or 0) / 100 for each in quantiles))
+        luck = requests_drawn(series, statistic, block, _SEED)
+        # The mean comes first.
+        for place, metric in enumerate([_MEAN, *quantiles]):
+            drawn[metric] = luck.only(place)
+    if able and able[0].is_pace:
+        drawn[able[0]] = _pace(couples, drawn.get(_MEAN))
+    return {metric: luck for metric, luck in drawn.items() if metric in able}
 
 
-def _place(able: Sequence[Metric], metric: Metric) -> int:
-    """Return the statistic's place: the mean is the first, quantiles follow in their order."""
-    with_mean = [one for one in able if one.percentile is None]
-    quantiles = [one for one in able if one.percentile is not None]
-    return [*with_mean, *quantiles].index(metric)
+def _pace(couples: Sequence[Couple], mean: Luck | None) -> Luck:
+    """Return what luck did to throughput.
+
+    In a closed loop it is calls in flight over mean latency, so the luck within a run is that of
+    the mean. An offline run is one batch of work whose requests nothing can draw anew: there it is
+    the pairs alone that tell.
+    """
+    ratios = np.log([[couple.b.per_s / couple.a.per_s] for couple in couples])
+    within = -mean.within if mean is not None else np.zeros((len(couples), 1, 1))
+    return Luck(ratios, within, tuple(couple.first for couple in couples))
 
 
-def _ratio(luck: Luck, place: int, level: float, *, is_pace: bool) -> Interval:
-    found = interval(luck, place, level, _SEED)
-    if not is_pace:
-        return found
-    # Gaps: the longer, the slower.
-    return Interval(1 / found.ratio, 1 / found.high, 1 / found.low)
-
-
-def _values(
-    pairs: Sequence[Pair], side: Side, able: Sequence[Metric], place: int
-) -> tuple[float | None, ...]:
-    statistic = _statistic(able)
-    series: list[Floats] = [pair.a if side == "A" else pair.b for pair in pairs]
-    values = [float(np.exp(statistic.of(one[None])[0, place])) for one in series]
-    return tuple(1 / value if able[0].is_pace else value for value in values)
+def _value(metric: Metric, sample: Sample, able: Sequence[Metric]) -> float | None:
+    if metric not in able:
+        return None
+    if metric.is_pace:
+        return sample.per_s
+    if metric.percentile is None:
+        return float(sample.latency_us.mean())
+    return float(np.percentile(sample.latency_us, metric.percentile, method="inverted_cdf"))

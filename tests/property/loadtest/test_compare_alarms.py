@@ -61,8 +61,8 @@ def run(machine: Machine, speed: float, draw: np.random.Generator) -> Sample:
         level += draw.uniform(0.1, 0.4)
     latency_us = 2000 * np.exp(level + machine.spread * states)
     latency_us[draw.random(ANSWERS) < machine.spikes] *= 5
-    # Four in flight: an answer every quarter of a latency.
-    return Sample(np.arange(ANSWERS), latency_us, latency_us / 4e6)
+    # Four in flight.
+    return Sample(np.arange(ANSWERS), latency_us, 4e6 / float(latency_us.mean()))
 
 
 def couples(machine: Machine, effect: float, draw: np.random.Generator) -> list[Couple]:
@@ -84,7 +84,7 @@ def verdicts(machine: Machine, effect: float, times: int, metric: Metric) -> Cou
     counted: Counter[str] = Counter()
     for time in range(times):
         draw = np.random.default_rng([time, round(effect * 100), 7])
-        found = compare(couples(machine, effect, draw), (metric,), Limits())
+        found = compare(couples(machine, effect, draw), (metric, Metric("mean")), Limits())
         counted[found[0].decision] += 1
     return counted
 

@@ -87,15 +87,29 @@ def test_a_sample_leaves_out_warm_up_and_failures() -> None:
 
     assert sample.index.tolist() == list(range(15, 100))
     assert sample.latency_us.tolist() == [500.0] * 85
-    # The last call of the warm-up ends after the measured time began.
-    assert len(sample.gaps_s) == 84
-    assert sample.gaps_s == pytest.approx(0.001)
+    # 85 in 90 ms, and half of the last call of the warm-up; of the last one only two thirds.
+    assert sample.per_s == pytest.approx(85 / 0.090)
+
+
+def test_calls_that_cross_an_edge_count_by_their_part() -> None:
+    """Four in flight for 10 ms each, however the edges cut them."""
+    rows = np.zeros(400, ROW)
+    rows["index"] = np.arange(400)
+    rows["scheduled_ns"] = np.arange(400) // 4 * 10_000_000
+    rows["done_ns"] = rows["scheduled_ns"] + 10_000_000
+    rows["phase"][:40] = WARMUP
+    made = Calls(rows, np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+    assert [Sample.of(made, span_s).per_s for span_s in (0.5, 0.503, 0.507)] == [
+        pytest.approx(400)
+    ] * 3
 
 
 def test_a_sample_of_nothing_is_empty() -> None:
     sample = Sample.of(Calls.none(), measured_s=1)
 
-    assert len(sample.latency_us) == len(sample.gaps_s) == 0
+    assert len(sample.latency_us) == 0
+    assert sample.per_s == 0
 
 
 def test_calls_are_aligned_by_their_place_in_the_schedule() -> None:
@@ -113,7 +127,7 @@ def couples(ratio: float, count: int = 600, spread: float = 0.1) -> list[Couple]
 
     def sample(factor: float) -> Sample:
         latency_us = 1000 * factor * np.exp(spread * draw.normal(size=count))
-        return Sample(np.arange(count), latency_us, latency_us / 4e6)
+        return Sample(np.arange(count), latency_us, 4e6 / float(latency_us.mean()))
 
     orders: tuple[Side, Side] = ("A", "B")
     return [Couple(sample(1), sample(ratio), orders[n % 2], is_shared=False) for n in range(8)]
