@@ -67,7 +67,10 @@ def runs(comparison: Comparison) -> str | None:
 
 
 def percentiles(ran: Sequence[Ran]) -> str | None:
-    """Draw latency against percentile, all runs of a side together."""
+    """Draw latency against percentile, all runs of a side together; None without both sides."""
+    # A comparison that ended with its first run has only one.
+    if {one.side for one in ran} != {"A", "B"}:
+        return None
     lines = []
     for side, colour, dashes in (("A", style.ONE, "-"), ("B", style.TWO, "--")):
         pooled = np.concatenate([one.sample.latency_us for one in ran if one.side == side])

@@ -51,6 +51,7 @@ async def test_capacity_of_a_queue_is_near_the_truth(tmp_path: Path) -> None:
     assert "confirm" in result.output
 
 
+@pytest.mark.thorough
 async def test_a_bound_below_the_service_time_is_never_held(tmp_path: Path) -> None:
     """A start is measured, two rates fail, and the third would take longer than it may."""
     async with serving(*QUEUE) as stub:

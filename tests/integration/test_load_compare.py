@@ -111,6 +111,7 @@ async def test_a_server_is_no_different_from_itself(tmp_path: Path) -> None:
     assert result.code == (VALID if verdict == "no difference" else INVALID)
 
 
+@pytest.mark.thorough
 async def test_an_ended_comparison_leaves_no_server_behind(tmp_path: Path) -> None:
     running = await started(
         "compare", "--a-command", command(), "--b-command", command(), *BRIEF,

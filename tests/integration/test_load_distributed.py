@@ -70,6 +70,7 @@ async def test_three_workers_send_the_whole_schedule_exactly_once(
     assert [worker["clock_error_us"] for worker in workers] == [0, 0, 0]
 
 
+@pytest.mark.thorough
 async def test_closed_loop_is_shared_out(stub: Stub, tmp_path: Path) -> None:
     await heed_load(
         "run", "concurrency", "--target", stub.target, "--model", "stub", "--out", str(tmp_path),
@@ -83,6 +84,7 @@ async def test_closed_loop_is_shared_out(stub: Stub, tmp_path: Path) -> None:
     assert broken(tmp_path).isdisjoint({"undisturbed", "errors"})
 
 
+@pytest.mark.thorough
 async def test_workers_of_other_machines_are_waited_for(stub: Stub, tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     master = await started(
@@ -103,6 +105,7 @@ async def test_workers_of_other_machines_are_waited_for(stub: Stub, tmp_path: Pa
     assert [(await worker.end()).code for worker in (first, second)] == [0, 0]
 
 
+@pytest.mark.thorough
 async def test_worker_that_leaves_ends_the_run(stub: Stub, tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     master = await started(
@@ -153,6 +156,7 @@ async def test_lost_worker_makes_the_run_invalid_and_keeps_the_rest(
     assert psutil.wait_procs(family, timeout=10)[1] == []
 
 
+@pytest.mark.thorough
 async def test_no_worker_outlives_a_killed_master(stub: Stub, tmp_path: Path) -> None:
     running = await started(
         "run", "server", "--target", stub.target, "--model", "stub", "--out", str(tmp_path),
@@ -178,6 +182,7 @@ async def test_worker_that_cannot_begin_fails_the_run_in_words(stub: Stub, tmp_p
     assert "Traceback" not in result.errors
 
 
+@pytest.mark.thorough
 async def test_interrupt_while_workers_are_missing(stub: Stub, tmp_path: Path) -> None:
     running = await started(
         "run", "server", "--target", stub.target, "--model", "stub", "--out", str(tmp_path),
@@ -191,6 +196,7 @@ async def test_interrupt_while_workers_are_missing(stub: Stub, tmp_path: Path) -
     assert "interrupted from the keyboard before the run began" in result.errors
 
 
+@pytest.mark.thorough
 async def test_taken_bind_says_so(stub: Stub, tmp_path: Path) -> None:
     result = await heed_load(
         "run", "server", "--target", stub.target, "--model", "stub", "--out", str(tmp_path),
@@ -214,6 +220,7 @@ async def locust(*arguments: str) -> Running:
 
 
 @pytest.mark.parametrize("processes", [[], ["--processes", "2"]])
+@pytest.mark.thorough
 async def test_locusts_own_command_does_the_same(
     stub: Stub, tmp_path: Path, processes: list[str]
 ) -> None:
@@ -235,6 +242,7 @@ async def test_locusts_own_command_does_the_same(
     assert f" {len(calls)} " in result.output
 
 
+@pytest.mark.thorough
 async def test_locusts_own_command_says_what_is_wrong(stub: Stub, tmp_path: Path) -> None:
     running = await locust(
         "--host", stub.target, "--model", "none", "--scenario", "server", "--out", str(tmp_path)

@@ -99,6 +99,7 @@ async def test_open_loop_sends_its_whole_schedule(stub: Stub, tmp_path: Path) ->
     assert found["latency_us"]["from_schedule"]["p999"] is None
 
 
+@pytest.mark.thorough
 async def test_a_sparse_schedule_still_lasts_its_whole_time(stub: Stub, tmp_path: Path) -> None:
     result = await heed_load(
         "run", "constant", "--target", stub.target, "--model", "stub", "--quiet",
@@ -145,6 +146,7 @@ async def test_frozen_server_shows_from_schedule(stub: Stub, tmp_path: Path) -> 
     assert sum(found["codes"].values()) == len(load_calls(tmp_path / "calls.npz"))
 
 
+@pytest.mark.thorough
 async def test_fast_answers_are_not_seen_late_behind_slow_ones(tmp_path: Path) -> None:
     """Forty slow calls are in flight at any time."""
     async with serving("--slow-ms", "1000") as stub:
@@ -278,6 +280,7 @@ async def test_interrupted_run_ends_in_order(stub: Stub, tmp_path: Path) -> None
     assert psutil.wait_procs(family, timeout=10)[1] == []
 
 
+@pytest.mark.thorough
 async def test_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     """The server is frozen with calls in it, so draining would last as long as the deadline."""
     async with serving("--slow-ms", "1000") as stub:
@@ -296,6 +299,7 @@ async def test_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     assert psutil.wait_procs(family, timeout=10)[1] == []
 
 
+@pytest.mark.thorough
 async def test_killed_sender_leaves_what_was_recorded(stub: Stub, tmp_path: Path) -> None:
     running = await long_run(stub, tmp_path)
     await stub.hundredth_call()
@@ -332,6 +336,7 @@ async def test_locusts_page_is_alive_and_can_stop_the_run(stub: Stub, tmp_path: 
     assert "stopped on Locust's page" in result.output
 
 
+@pytest.mark.thorough
 async def test_taken_port_of_the_page_is_said_before_the_run(stub: Stub, tmp_path: Path) -> None:
     port = stub.target.rpartition(":")[2]
 
@@ -345,6 +350,7 @@ async def test_taken_port_of_the_page_is_said_before_the_run(stub: Stub, tmp_pat
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.thorough
 async def test_runs_follow_one_another_in_one_process(stub: Stub, workers: str) -> None:
     script = Path(__file__).with_name("load_twice.py")
 

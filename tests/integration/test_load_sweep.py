@@ -53,6 +53,7 @@ async def test_throughput_saturates_and_latency_grows(tmp_path: Path) -> None:
     assert {"sweep.html", "sweep.json", "sweep.csv", "sweep.md"} < names(tmp_path)
 
 
+@pytest.mark.thorough
 async def test_a_rate_above_capacity_is_overload(tmp_path: Path) -> None:
     async with serving(*QUEUE) as stub:
         result = await heed_load(

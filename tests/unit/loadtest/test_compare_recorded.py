@@ -109,6 +109,18 @@ def test_one_invalid_run_makes_the_comparison_invalid(tmp_path: Path) -> None:
     assert "a worker was lost" in page.html(found, ran)
 
 
+def test_a_comparison_that_ended_with_its_first_run_has_a_page(tmp_path: Path) -> None:
+    runs = abba(1.0)
+    runs[0] = ("A", replace(runs[0][1], disturbances=("a worker was lost",)))
+    _, ran = compared(tmp_path, runs)
+
+    found = build(ran[:1], SUBJECT)
+
+    assert found.verdict == "INVALID"
+    assert "a worker was lost" in page.html(found, ran[:1])
+    assert "a worker was lost" in page.markdown(found)
+
+
 def test_runs_apart_and_with_other_seeds_are_warned_of(tmp_path: Path) -> None:
     runs = [("A", opened(place, 1.0)) for place in range(4)]
     runs += [("B", opened(place + 9, 1.0)) for place in range(4)]
