@@ -148,7 +148,8 @@ def test_too_many_in_flight_end_the_run(server: Stub) -> None:
     assert ran.done.stopped == "3 calls of one process were in flight, the safety limit"
     assert ran.done.most_in_flight == 3
     assert ran.done.end_ns < 5 * NS_PER_S
-    assert ran.rows["index"].tolist() == [0, 1, 2]
+    # Rows come in the order in which calls ended, which several connections do not keep.
+    assert sorted(ran.rows["index"].tolist()) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
