@@ -116,6 +116,7 @@ def share(worker: int) -> WorkerShare:
         payloads=2048,
         cpu_s=3.5,
         most_in_flight=41,
+        is_realtime=True,
         clock_error_s=0.0,
     )
 

@@ -31,6 +31,10 @@ class Share(Protocol):
         """CPU seconds from instant 0 to the end."""
 
     @property
+    def is_realtime(self) -> bool:
+        """It sent at real-time priority."""
+
+    @property
     def clock_error_s(self) -> float:
         """How far its instant 0 may be from the others'."""
 
@@ -45,6 +49,7 @@ class WorkerLoad(msgspec.Struct, frozen=True, kw_only=True):
     cores: float
     # Of its sends; 0 where calls cannot be late (closed, offline).
     lag_p99_us: float
+    is_realtime: bool
     clock_error_us: float
 
 
@@ -132,6 +137,7 @@ def _load(calls: Calls, share: Share, span_s: float) -> WorkerLoad:
         calls_per_s=len(mine) / span_s,
         cores=share.cpu_s / span_s,
         lag_p99_us=float(np.percentile(late_ns, 99)) / 1000 if late_ns.size else 0.0,
+        is_realtime=share.is_realtime,
         clock_error_us=share.clock_error_s * 1e6,
     )
 

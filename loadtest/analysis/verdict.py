@@ -115,6 +115,8 @@ def _lag(evidence: Evidence) -> list[Reason]:
         "use more sending processes (--workers), lower the load, or give the generator a core"
         " that nothing else uses"
     )
+    if evidence.kind in {"open", "replay"} and not all(one.is_realtime for one in evidence.workers):
+        advice += "; or let it take real-time priority (as root, or with CAP_SYS_NICE)"
     text = (
         f"the generator was {evidence.lag_p99_us / 1000:.2f} ms late at p99;"
         f" {bound / 1000:.2f} ms may be"

@@ -113,6 +113,12 @@ def add_fabric(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help=f"Locust's own page on 127.0.0.1 while running (default port {WEB_PORT})",
     )
+    fabric.add_argument(
+        "--no-realtime",
+        action="store_true",
+        help="send at normal priority; without it an open loop or a replay takes real-time"
+        " priority where the system allows it",
+    )
     watched = parser.add_argument_group("what is watched")
     watched.add_argument(
         "--server-pid",
@@ -143,6 +149,7 @@ def plan(arguments: argparse.Namespace) -> Plan:
         server_pid=arguments.server_pid,
         metrics_url=arguments.metrics,
         web_port=arguments.web,
+        wants_realtime=not arguments.no_realtime,
     )
 
 

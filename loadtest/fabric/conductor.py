@@ -71,6 +71,7 @@ class Conductor:
                     worker=worker,
                     workers=workers,
                     security=plan.security,
+                    wants_realtime=plan.wants_realtime,
                 )
                 for worker in range(workers)
             ],

@@ -31,6 +31,8 @@ class Plan:
     metrics_url: str | None = None
     """Prometheus page of a server elsewhere, sampled for CPU, memory and start time."""
     web_port: int | None = None
+    wants_realtime: bool = True
+    """Senders of an open loop or a replay take real-time priority where the system allows it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ class WorkerShare:
     payloads: int
     cpu_s: float
     most_in_flight: int
+    is_realtime: bool
     clock_error_s: float
     """How far its instant 0 may be from the others'; 0 on one machine."""
 

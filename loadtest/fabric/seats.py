@@ -89,6 +89,7 @@ def shares(seats: Sequence[Seat]) -> tuple[WorkerShare, ...]:
                 payloads=ready.payloads,
                 cpu_s=done.cpu_s if done else 0.0,
                 most_in_flight=done.most_in_flight if done else 0,
+                is_realtime=ready.is_realtime,
                 clock_error_s=seat.error_ns / _NS_PER_S,
             )
         )

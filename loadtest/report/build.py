@@ -104,6 +104,7 @@ def _worker(share: WorkerShare, load: evidence.WorkerLoad, measured: int) -> Wor
         cpu_us_per_call=share.cpu_s * _US_PER_S / load.calls if load.calls else 0.0,
         lag_p99_us=_claimed(99, measured, load.lag_p99_us),
         most_in_flight=share.most_in_flight,
+        is_realtime=share.is_realtime,
         clock_error_us=load.clock_error_us,
     )
 

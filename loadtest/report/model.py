@@ -36,6 +36,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     # None where it sent too few calls to claim it.
     lag_p99_us: float | None
     most_in_flight: int
+    # It sent at real-time priority.
+    is_realtime: bool
     clock_error_us: float
 
 

@@ -165,6 +165,7 @@ def workers(report: Report) -> Table:
             words.number(one.cpu_cores),
             words.duration(one.cpu_us_per_call),
             words.count(one.most_in_flight),
+            "real-time" if one.is_realtime else "normal",
             words.duration(one.clock_error_us),
             str(one.connections),
             words.count(one.payloads),
@@ -172,7 +173,7 @@ def workers(report: Report) -> Table:
         for one in report.workers
     )
     head = ("worker", "host", "calls", "calls/s", "lag p99", "cores", "CPU/call")
-    more = ("most in flight", "clock error", "connections", "bodies")
+    more = ("most in flight", "priority", "clock error", "connections", "bodies")
     return Table("Workers", (*head, *more), rows)
 
 

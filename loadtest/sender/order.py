@@ -54,6 +54,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     worker: int = 0
     workers: int = 1
     security: Security = Security()
+    # Take real-time priority where calls have instants and the system allows it.
+    wants_realtime: bool = True
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
@@ -76,6 +78,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     channel_options: dict[str, int]
     # None where the server decides how many.
     scheduled: int | None
+    # It has real-time priority.
+    is_realtime: bool = False
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,14 +31,19 @@ class Prepared:
     limit: scheduled.Limit
 
     @property
-    def ready(self) -> Ready:
-        """What the parent hears of it."""
+    def wants_realtime(self) -> bool:
+        """Calls have instants to keep, and the order does not forbid the means."""
+        return self.order.wants_realtime and isinstance(self.part, scheduled.Part)
+
+    def ready(self, *, is_realtime: bool) -> Ready:
+        """Return what the parent hears of it."""
         part = self.part
         return Ready(
             payloads=len(self.payloads),
             connections=self.connections,
             channel_options=CHANNEL_OPTIONS,
             scheduled=len(part.indices) if isinstance(part, scheduled.Part) else None,
+            is_realtime=is_realtime,
         )
 
     def run(self, engine: Engine) -> int:

@@ -17,6 +17,7 @@ from loadtest.sender.engine import Engine
 from loadtest.sender.ledger import Ledger, Write
 from loadtest.sender.parent import Parent
 from loadtest.sender.preparation import Prepared, prepare
+from loadtest.sender.priority import take_realtime
 
 _FLUSH_EVERY_S = 0.1
 
@@ -48,7 +49,10 @@ def _serve(parent: Parent, write: Write) -> None:
         ledger = Ledger(parent.order.worker, write)
         engine = Engine(clock, prepared.wire, ledger, parent.order.scenario.deadline_s)
         sharpen()
-        write(order.READY, msgspec.json.encode(prepared.ready))
+        # Only now: connecting and building may take their time.
+        is_realtime = prepared.wants_realtime and take_realtime()
+        ready = prepared.ready(is_realtime=is_realtime)
+        write(order.READY, msgspec.json.encode(ready))
         start = parent.await_start()
         # Without one there is only a stop to be told of, and instant 0 is now.
         clock.begin(time.monotonic_ns() if start is None else start.at_ns)

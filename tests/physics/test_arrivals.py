@@ -3,11 +3,13 @@
 The gaps between arrivals are compared with an exponential distribution whose mean is the rate
 asked for (Kolmogorov-Smirnov: nothing is fitted to the data), and the counts in short windows with
 their mean (index of dispersion, 1 for a Poisson process; its standard error is the root of 2 over
-the windows). At 60 calls/s the gaps are long beside what a server's clock is late by.
+the windows). At 10 calls/s the gaps are long beside what lies between a send and the server's note
+of it: caches are cold by then, and that takes from 1 to 4 ms on a small machine.
 
 A schedule is drawn once and for all from its seed, so it has a p-value of its own, and one seed in
 a hundred has one below 0.01. Over many seeds they must be even; the run takes a seed whose
-schedule is an ordinary one, so that what is found is what sending and workers did to it.
+schedule is an ordinary one (the first with p above 0.5 and an index within 5 %), so that what is
+found is what sending and workers did to it.
 """
 
 import math
@@ -21,11 +23,11 @@ from queueing import Numbers, dispersion, exponential_distance, kolmogorov_p
 from loadtest.arrivals.schedule import schedule
 from loadtest.scenario.schema import Open
 
-RATE, SECONDS, WORKERS = 60, 60.0, 3
+RATE, SECONDS, WORKERS = 10, 120.0, 3
 # Two calls to a window: many windows, so a small standard error.
 WINDOWS = round(RATE * SECONDS / 2)
 REJECTED_AT = 0.01
-SEED = 2
+SEED = 3
 SEEDS = 400
 
 pytestmark = pytest.mark.timeout(240)
@@ -63,9 +65,10 @@ def test_three_workers_are_one_poisson_process(
     scenario = (
         f'kind = "open"\nrate = {RATE}\nduration_s = {SECONDS}\nwarmup_s = 1\nseed = {SEED}\n'
     )
-    with exam.stub(tmp_path, "--service-ms", "1") as stub:
-        running = exam.start(tmp_path, stub.target, scenario, "--quiet", "--workers", str(WORKERS))
-        run = running.finish()
+    theirs, ours = exam.cores()
+    with exam.stub(tmp_path, "--service-ms", "0", on=theirs) as stub:
+        options = ("--quiet", "--workers", str(WORKERS))
+        run = exam.start(tmp_path, stub.target, scenario, *options, on=ours).finish()
         arrived = stub.arrivals_ns(len(run.calls))
 
     gaps = np.diff(arrived.astype(np.float64)) / 1e9

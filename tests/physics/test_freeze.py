@@ -36,8 +36,9 @@ def test_a_stalled_server_has_the_percentiles_of_the_mixture(
         'arrivals = "constant"\nseed = 1\n'
     )
     options = ("--service-ms", str(SERVICE_S * 1e3), "--announce", str(BEFORE_STALL))
-    with exam.stub(tmp_path, *options) as stub:
-        running = exam.start(tmp_path, stub.target, scenario, "--quiet")
+    theirs, ours = exam.cores()
+    with exam.stub(tmp_path, *options, on=theirs) as stub:
+        running = exam.start(tmp_path, stub.target, scenario, "--quiet", on=ours)
         stub.announced_call()
         stall_s = stub.stall(STALL_S)
         run = running.finish()

@@ -26,7 +26,7 @@ def test_a_thousand_a_second_are_sent_on_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs, ours = exam.cores()
-    with exam.stub(tmp_path, "--service-ms", "0", on=theirs) as stub:
+    with exam.stub(tmp_path, "--service-ms", "20", on=theirs) as stub:
         run = exam.start(tmp_path, stub.target, scenario(1000, 15), "--quiet", on=ours).finish()
 
     lag = run.report["lag_us"]

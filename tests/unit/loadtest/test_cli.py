@@ -29,7 +29,8 @@ def test_plan_carries_everything() -> None:
         parsed(
             "--rate", "120", "--duration", "7", "--warmup", "2", "--seed", "9", "--deadline", "3",
             "--percentile", "95", "--bound-ms", "40", "--connections", "2", "--texts-per-call",
-            "5", "--rpc", "tokenize", "--workers", "3", "--server-pid", "12", "--web",
+            "5", "--rpc", "tokenize", "--workers", "3", "--server-pid", "12", "--no-realtime",
+            "--web",
         )
     )  # fmt: skip
 
@@ -43,6 +44,7 @@ def test_plan_carries_everything() -> None:
         "tokenize", 5,
     )  # fmt: skip
     assert (plan.workers, plan.expect_workers, plan.server_pid) == (3, 0, 12)
+    assert not plan.wants_realtime
     assert plan.web_port == options.WEB_PORT
 
 

@@ -126,7 +126,14 @@ def test_reasons_say_what_they_saw_and_what_helps() -> None:
 
 
 LOAD = WorkerLoad(
-    worker=1, host="a", calls=1, calls_per_s=3100, cores=0.71, lag_p99_us=12_000, clock_error_us=0
+    worker=1,
+    host="a",
+    calls=1,
+    calls_per_s=3100,
+    cores=0.71,
+    lag_p99_us=12_000,
+    is_realtime=True,
+    clock_error_us=0,
 )
 
 
@@ -164,6 +171,27 @@ def test_a_worker_that_is_kept_from_its_core_needs_no_others() -> None:
 )
 def test_a_worker_near_its_limit_is_warned_of(load: WorkerLoad, count: int) -> None:
     assert len(warned(load)) == count
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_advised"),
+    [
+        ({"workers": (changed(is_realtime=False),)}, True),
+        ({"workers": (LOAD, changed(is_realtime=False))}, True),
+        ({"workers": (LOAD,)}, False),
+        # It has no instants to keep.
+        ({"workers": (changed(is_realtime=False),), "kind": "closed"}, False),
+    ],
+)
+def test_a_late_generator_is_advised_of_the_priority_it_lacks(
+    changes: dict[str, object],
+    is_advised: bool,  # noqa: FBT001
+) -> None:
+    late = msgspec.structs.replace(GOOD, lag_p99_us=9000, **changes)
+
+    (advice,) = [one.advice for one in judge(late).reasons if one.rule == "lag"]
+
+    assert ("real-time priority" in advice) == is_advised
 
 
 def test_all_workers_share_the_load_in_the_advice() -> None:
@@ -244,6 +272,7 @@ class Process:
     worker: int
     host: str = "here"
     cpu_s: float = 1.0
+    is_realtime: bool = False
     clock_error_s: float = 0.0
 
 
