@@ -14,7 +14,7 @@ FIRST ?= 0
 CASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt protos docs serve load export parity gpu soak physics fuzz compat bench-packing bench-ceiling bench-policies bench-overload bench-export supported clean
+.PHONY: help demo test check fmt protos docs serve load export parity gpu soak physics trial fuzz compat bench-packing bench-ceiling bench-policies bench-overload bench-export supported clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,7 +30,7 @@ demo: $(READY) ## export, serve, query and measure a real model; writes a report
 	$(BIN)/python -m loadtest.demo $(ARGS)
 
 test: $(READY) ## the default test set
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY) ## lint, types, import contracts, generated stubs
 	$(BIN)/ruff check .
@@ -77,6 +77,9 @@ soak: $(READY) ## minutes of load, watching for growth
 
 physics: $(READY) ## the load harness against theory, some ten minutes; wants a quiet machine
 	$(BIN)/pytest -m physics $(ARGS)
+
+trial: $(READY) ## how often heed-load compare is wrong on this machine, some twenty minutes
+	$(BIN)/python -m loadtest.compare.trial $(ARGS)
 
 fuzz: $(READY) ## CASES hostile calls of every kind, by SEED; a report says how to send one again
 	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) FUZZ_FIRST=$(FIRST) FUZZ_CASE='$(CASE)' $(BIN)/pytest -m fuzz -s $(ARGS)

@@ -68,12 +68,11 @@ class SessionPool:
         is called.
         """
         thread = self._idle.pop()
+        thread.run(work, partial(self._finish, thread, done))
 
-        def finish(result: Result | Exception) -> None:
-            self._idle.append(thread)
-            done(result)
-
-        thread.run(work, finish)
+    def _finish(self, thread: "_Dispatcher", done: Callable[[Any], None], result: object) -> None:
+        self._idle.append(thread)
+        done(result)
 
     def close(self) -> None:
         """Wait for the runs under way, end the threads and free the sessions."""

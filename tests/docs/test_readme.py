@@ -17,14 +17,14 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
 ADDRESS, OTHER = "127.0.0.1:8001", "127.0.0.1:9001"
 BRIEFLY = {
-    "capacity": "--percentile 50 --from 20 --to 40 --width 50 --confirm 1 --duration 3",
-    "sweep": "--percentile 90 --over in-flight 1,4 --duration 2 --warmup 0.5",
-    "compare": "--percentile 50 --pairs 4 --duration 2 --warmup 0.2",
+    "capacity": "--percentile 50 --from 20 --to 40 --width 50 --confirm 1 --duration 1",
+    "sweep": "--percentile 90 --over in-flight 1,4 --duration 0.5 --warmup 0.2",
+    "compare": "--percentile 50 --pairs 4 --duration 0.3 --warmup 0.1",
 }
 """Command -> options that end it soon."""
 LOADS = {
-    "run concurrency": "--duration 2 --warmup 0.5",
-    "run server": "--duration 2 --warmup 0.5",
+    "run concurrency": "--duration 0.5 --warmup 0.2",
+    "run server": "--duration 0.5 --warmup 0.2",
     **BRIEFLY,
 }
 LIMIT_S = 300
@@ -107,7 +107,7 @@ def test_first_command_comes_early() -> None:
 
 def test_demo(tmp_path: Path) -> None:
     command = take("make demo")
-    options = f"--seconds 2 --models {tmp_path}/models --out {tmp_path}/reports"
+    options = f"--seconds 1 --models {tmp_path}/models --out {tmp_path}/reports"
 
     printed = run(f'{command} ARGS="{options}"', ROOT)
 
@@ -118,7 +118,7 @@ def test_demo(tmp_path: Path) -> None:
 
 
 def test_commands_in_their_order(tmp_path: Path) -> None:
-    run(take("heed-export minilm"), tmp_path)
+    run(f"{take('heed-export minilm')} --no-measure", tmp_path)
     run(take("heed-export verify"), tmp_path)
     assert "green" in run(take("heed-export list"), tmp_path)
     with serving(take("heed-serve --models"), tmp_path) as address:

@@ -32,7 +32,10 @@ PLACES = (
 """Sequence, its row and where it lies there."""
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(
+    scope="module",
+    params=[*FAMILIES[:2], pytest.param(FAMILIES[2], marks=pytest.mark.thorough)],
+)
 def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[zoo.Architecture, Bundle]:

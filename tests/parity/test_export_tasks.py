@@ -59,8 +59,8 @@ def near(found: NDArray[np.float32], expected: torch.Tensor) -> None:
     ("family", "labels", "task", "kind"),
     [
         ("bert", 3, "classify", "single"),
-        ("roberta", 1, "rerank", "multi"),
-        ("modernbert", 2, "classify", "single"),
+        pytest.param("roberta", 1, "rerank", "multi", marks=pytest.mark.thorough),
+        pytest.param("modernbert", 2, "classify", "single", marks=pytest.mark.thorough),
         ("llama", 1, "rerank", "multi"),
     ],
 )
@@ -142,7 +142,7 @@ def test_sparse_embedding_is_the_largest_weight_of_each_term(tmp_path: Path) -> 
         near(weights[row], torch.log1p(torch.relu(logits)).amax(dim=0))
 
 
-@pytest.mark.parametrize("pooling", ["max", "lasttoken"])
+@pytest.mark.parametrize("pooling", [pytest.param("max", marks=pytest.mark.thorough), "lasttoken"])
 def test_poolings_by_segment(pooling: str, tmp_path: Path) -> None:
     bundle = exported(save_checkpoint(tmp_path / "model", pooling=pooling, normalize=False))
     (vectors,) = answers(bundle)
