@@ -24,17 +24,19 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.mark.thorough  # two dozen runs
-async def test_capacity_of_a_queue_is_near_the_truth(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_capacity_of_a_queue_is_near_the_truth(tmp_path: Path, workers: str) -> None:
     async with serving(*QUEUE) as stub:
         result = await heed_load(
             "capacity", "server", "--target", stub.target, "--model", "stub", *BRIEF,
-            "--bound-ms", "80", "--from", "30", "--confirm", "2", "--out", str(tmp_path),
+            "--bound-ms", "80", "--from", "30", "--confirm", "2", "--workers", workers,
+            "--out", str(tmp_path),
         )  # fmt: skip
 
     capacity = found(tmp_path)
     if capacity["ended"] == "generator":
         assert result.code == INVALID
-        assert "--workers 2" in result.output
+        assert f"--workers {2 * int(workers)}" in result.output
         pytest.skip("something else keeps the generator from its core")
     assert result.code == VALID, result.output + result.errors
     assert capacity["ended"] == "found"

@@ -160,3 +160,24 @@ async def test_wrong_usage_says_what_to_change(
     assert result.code == code, result.errors
     assert said in result.errors
     assert "Traceback" not in result.errors
+
+
+@pytest.mark.thorough
+async def test_a_recording_is_replayed_against_both(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    lines = (f"{number / 40},{4 + number % 20}" for number in range(100))
+    trace.write_text("at_s,tokens\n" + "\n".join(lines))
+    async with serving("--service-ms", "20") as a, serving("--service-ms", "60") as b:
+        result = await heed_load(
+            "compare", a.target, b.target, "--scenario", "replay", "--trace", str(trace),
+            "--model", "stub", "--percentile", "50", "--pairs", "4", "--warmup", "0",
+            "--out", str(tmp_path / "out"),
+        )  # fmt: skip
+
+    skip_if_late(result, tmp_path / "out")
+    comparison = found(tmp_path / "out")
+    assert result.code == OVER, result.output + result.errors
+    assert comparison["verdict"] == "worse"
+    # Arrivals are given, so throughput is not what decides.
+    assert comparison["metrics"][0]["name"] == "p50"
+    assert comparison["metrics"][0]["low"] > 2

@@ -251,3 +251,25 @@ async def test_locusts_own_command_says_what_is_wrong(stub: Stub, tmp_path: Path
 
     assert result.code == FAILED
     assert "has no model called none" in result.errors
+
+
+@pytest.mark.thorough
+async def test_locusts_own_master_and_workers_do_the_same(stub: Stub, tmp_path: Path) -> None:
+    scenario = tmp_path / "brief.toml"
+    scenario.write_text('kind = "open"\nrate = 100\nduration_s = 2\nwarmup_s = 0\n')
+    port = str(free_port())
+    master = await locust(
+        "--master", "--expect-workers", "2", "--master-bind-port", port, "--host", stub.target,
+        "--model", "stub", "--scenario", str(scenario), "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    workers = [await locust("--worker", "--master-port", port) for _ in range(2)]
+    result = await master.end()
+    ended = [await worker.end() for worker in workers]
+
+    (folder,) = (tmp_path / "out").iterdir()
+    assert result.code == (VALID if report(folder)["verdict"]["valid"] else INVALID)
+    assert [one.code for one in ended] == [VALID, VALID], [one.errors for one in ended]
+    calls = load_calls(folder / "calls.npz")
+    assert len(calls) == report(folder)["codes"]["OK"] > 100
+    assert set(calls.column("worker").tolist()) == {0, 1}
+    assert "undisturbed" not in broken(folder)
