@@ -28,6 +28,7 @@ def take_realtime() -> bool:
     except ProcessLookupError:
         # One of gRPC's ended meanwhile; what it started has its priority or is raised now.
         return take_realtime()
-    except PermissionError:
+    except OSError:
+        # Not permitted, or not there at all, as with musl's C library.
         return False
     return True
