@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from loadtest.commands import codes, options, output
 from loadtest.commands.options import BadOption
+from loadtest.search.peak import HIGHEST
 
 _MEANING: Final = (
     "exit codes: 0 found and confirmed, 1 could not be done, 2 usage, 3 not found or not confirmed"
 )
 _MAX_DURATION_S: Final = 600.0
-_MAX_RATE: Final = 1_000_000.0
 _WIDTH: Final = 5.0
 _CONFIRMATIONS: Final = 3
 _MOST_CONFIRMATIONS: Final = 100
@@ -36,7 +36,7 @@ def add(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="R",
         help="first rate (default: half of what a short closed loop gets)",
     )
-    search.add_argument("--to", type=float, default=_MAX_RATE, metavar="R", help="highest rate")
+    search.add_argument("--to", type=float, default=HIGHEST, metavar="R", help="highest rate")
     search.add_argument(
         "--width",
         type=float,
@@ -97,10 +97,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.start is not None and not 0 < arguments.start <= _MAX_RATE:
-        raise BadOption(f"--from {arguments.start:g}: must be above 0, at most {_MAX_RATE:g}")
-    if not 0 < arguments.to <= _MAX_RATE:
-        raise BadOption(f"--to {arguments.to:g}: must be above 0, at most {_MAX_RATE:g}")
+    if arguments.start is not None and not 0 < arguments.start <= HIGHEST:
+        raise BadOption(f"--from {arguments.start:g}: must be above 0, at most {HIGHEST:g}")
+    if not 0 < arguments.to <= HIGHEST:
+        raise BadOption(f"--to {arguments.to:g}: must be above 0, at most {HIGHEST:g}")
     if arguments.start is not None and arguments.start > arguments.to:
         raise BadOption(f"--from {arguments.start:g} is above --to {arguments.to:g}")
     if not 1 <= arguments.width <= 100:  # noqa: PLR2004  percent

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from loadtest.commands import codes, options, output
 from loadtest.commands.options import BadOption
+from loadtest.search.peak import HIGHEST
 
 _MEANING: Final = (
     "exit codes: 0 a curve with a knee, 1 could not be done, 2 usage, 3 a level says nothing of"
@@ -14,7 +15,6 @@ _MEANING: Final = (
 )
 _MOST_LEVELS: Final = 50
 _MOST_IN_FLIGHT: Final = 65536
-_MAX_RATE: Final = 1_000_000.0
 
 
 def add(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -94,6 +94,6 @@ def _rate(text: str) -> float:
         rate = float(text)
     except ValueError:
         raise BadOption(f"--over rate {text}: write numbers, as in 50,100") from None
-    if not 0 < rate <= _MAX_RATE:
-        raise BadOption(f"--over rate {text}: must be above 0, at most {_MAX_RATE:g}")
+    if not 0 < rate <= HIGHEST:
+        raise BadOption(f"--over rate {text}: must be above 0, at most {HIGHEST:g}")
     return rate

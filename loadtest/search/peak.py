@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+HIGHEST: Final = 1_000_000.0
+"""Calls/s above which no rate is looked for."""
 LATE_RUNS: Final = 3
 """Runs at one rate whose generator was late, one after the other, that end a search."""
 
@@ -34,7 +36,7 @@ class Rules:
     # Rates, each `width` lower than the last, that may fail to be confirmed.
     steps_down: int = 5
     # Neither looked for above nor below.
-    highest: float = 1_000_000.0
+    highest: float = HIGHEST
     lowest: float = 0.01
 
 

@@ -246,7 +246,9 @@ async def test_no_call_is_stranded_whatever_callers_do(repository: Path) -> None
         left_s = (math.inf, math.inf, 60.0, 0.005)[random.integers(4)]
         calls.append(asyncio.create_task(call(wanted, left_s)))
         if number % 7 == 0:
-            await asyncio.sleep(0.002)  # let some runs end
+            await asyncio.wait(
+                [each for each in calls if not each.done()], return_when=asyncio.FIRST_COMPLETED
+            )
         if number % 5 == 0:
             calls[random.integers(len(calls))].cancel()
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
