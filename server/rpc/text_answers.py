@@ -16,7 +16,8 @@ from server.text.detokenizer import Detokenizer
 from server.text.pooling import sparse
 from server.text.scores import VectorSimilarity
 from server.text.spans import Aggregation
-from server.text.tokenizer import Named, Text, TokenizedText, in_texts
+from server.text.tokenized import TokenizedText
+from server.text.tokenizer import Named, Text, in_texts
 
 SIMILARITIES = {
     pb.VECTOR_SIMILARITY_UNSPECIFIED: None,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from protos.heed.v1 import text_pb2 as pb
 from server import request as requests
 from server.errors import InvalidRequest
-from server.text.tokenizer import Text, TokenizedText, Truncation
+from server.text.tokenized import TokenizedText
+from server.text.tokenizer import Text, Truncation
 
 NS = 1_000_000_000
 TRUNCATIONS = {

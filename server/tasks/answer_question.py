@@ -9,7 +9,7 @@ from server.batching.statistics import counted
 from server.tasks.text_runner import TextRunner, read, require_count, require_items
 from server.text.answers import Answer, Answers, Window
 from server.text.scores import Values
-from server.text.tokenizer import TokenizedText
+from server.text.tokenized import TokenizedText
 
 MAX_TOP_K = 100
 """Answers that a context may be asked for."""

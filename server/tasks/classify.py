@@ -9,7 +9,8 @@ from server.errors import InvalidRequest
 from server.repository.manifest import Labels
 from server.tasks.text_runner import TextRunner, require_count, require_items
 from server.text.scores import Values, best, label_scores, labels_that_hold
-from server.text.tokenizer import Text, TokenizedText, Truncation
+from server.text.tokenized import TokenizedText
+from server.text.tokenizer import Text, Truncation
 
 
 @dataclass(frozen=True, slots=True)

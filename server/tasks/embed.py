@@ -13,7 +13,8 @@ from server.errors import InvalidRequest
 from server.repository.manifest import Manifest, Pooling
 from server.tasks.text_runner import TextRunner, require_items
 from server.text.pooling import cut_dimensions
-from server.text.tokenizer import TokenizedText, Truncation
+from server.text.tokenized import TokenizedText
+from server.text.tokenizer import Truncation
 
 Vector = NDArray[np.float32]
 

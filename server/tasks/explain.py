@@ -27,7 +27,8 @@ from server.tasks.explain_graph import ExplainGraph
 from server.tasks.text_runner import require_items
 from server.text import attention
 from server.text.attention import AttentionMap, Chosen, Method
-from server.text.tokenizer import Text, TokenizedText, Tokenizer, Truncation
+from server.text.tokenized import TokenizedText
+from server.text.tokenizer import Text, Tokenizer, Truncation
 
 MAX_WAITING = 8
 """Calls that wait for a model's explaining session, beside the one that it answers."""

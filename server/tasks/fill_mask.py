@@ -14,7 +14,8 @@ from server.repository.manifest import Manifest
 from server.tasks.text_runner import TextRunner, read, require_count, require_items
 from server.text.detokenizer import Detokenizer
 from server.text.scores import Places, Values, best, softmax
-from server.text.tokenizer import TokenizedText, Truncation
+from server.text.tokenized import TokenizedText
+from server.text.tokenizer import Truncation
 
 DEFAULT_TOP_K = 5
 MAX_TOP_K = 1_000

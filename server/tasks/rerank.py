@@ -22,7 +22,8 @@ from server.text.scores import (
     similarities,
     softmax,
 )
-from server.text.tokenizer import TokenizedText, Truncation
+from server.text.tokenized import TokenizedText
+from server.text.tokenizer import Truncation
 
 
 class Transform(Enum):

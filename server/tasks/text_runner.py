@@ -21,7 +21,8 @@ from server.errors import InvalidRequest
 from server.metrics import ModelMetrics
 from server.repository.contract import TOKEN_TYPES, require_text
 from server.repository.manifest import Manifest
-from server.text.tokenizer import Named, Text, TokenizedText, Tokenizer, Truncation, in_texts
+from server.text.tokenized import TokenizedText
+from server.text.tokenizer import Named, Text, Tokenizer, Truncation, in_texts
 from server.text.windows import windows
 
 Item = TypeVar("Item")

@@ -12,7 +12,8 @@ from server.repository.manifest import Labels
 from server.tasks.text_runner import TextRunner, read, require_items
 from server.text.scores import Values, softmax
 from server.text.spans import OUTSIDE, Aggregation, Tagger, TextSpan, Tokens, continues
-from server.text.tokenizer import TokenizedText, Truncation
+from server.text.tokenized import TokenizedText
+from server.text.tokenizer import Truncation
 
 TOKEN_US = 5
 """To read the labels of one token."""

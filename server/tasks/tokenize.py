@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from server.tasks.text_runner import TextRunner, require_items
-from server.text.tokenizer import Named, Text, TokenizedText, Truncation, in_texts
+from server.text.tokenized import TokenizedText
+from server.text.tokenizer import Named, Text, Truncation, in_texts
 
 
 class Tokenize:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.text.scores import Values, best, softmax
-from server.text.tokenizer import TokenizedText
+from server.text.tokenized import TokenizedText
 
 Scores = NDArray[np.float64]
 

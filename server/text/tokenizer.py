@@ -21,6 +21,8 @@ from tokenizers import Encoding
 from tokenizers import Tokenizer as NativeTokenizer
 
 from server.errors import BundleCorrupt, InvalidRequest, TooLong
+from server.text.tokenized import TokenizedText
+from server.text.words import Words
 
 Text = str | tuple[str, str]
 """A text, or two that the model reads together."""
@@ -43,66 +45,6 @@ class Truncation(Enum):
     REFUSE = "refuse"
     KEEP_START = "keep_start"
     KEEP_END = "keep_end"
-
-
-class TokenizedText:
-    """One text or pair as the model will see it, special tokens included.
-
-    Offsets, where asked for, are characters of the text that the token is of.
-    """
-
-    __slots__ = ("_encoding", "_kept")
-
-    def __init__(self, encoding: Encoding, kept: Sequence[int] | None = None) -> None:
-        """Keep some tokens, by default all."""
-        self._encoding = encoding
-        self._kept = kept
-
-    def __len__(self) -> int:
-        return len(self._encoding) if self._kept is None else len(self._kept)
-
-    @property
-    def truncated(self) -> bool:
-        """Whether some tokens were left out."""
-        return self._kept is not None
-
-    @property
-    def ids(self) -> list[int]:
-        """Token ids."""
-        return self._of(self._encoding.ids)
-
-    @property
-    def type_ids(self) -> list[int]:
-        """Token types."""
-        return self._of(self._encoding.type_ids)
-
-    @property
-    def pieces(self) -> list[str]:
-        """Tokens as the vocabulary writes them."""
-        return self._of(self._encoding.tokens)
-
-    @property
-    def offsets(self) -> list[tuple[int, int]]:
-        """First character of each token and the one behind its last; both 0 for special ones."""
-        return self._of(self._encoding.offsets)
-
-    @property
-    def specials(self) -> list[int]:
-        """1 for each token that the template added, 0 for others."""
-        return self._of(self._encoding.special_tokens_mask)
-
-    @property
-    def parts(self) -> list[int | None]:
-        """0 for each token of the first text, 1 of the second, None for special ones."""
-        return self._of(self._encoding.sequence_ids)
-
-    @property
-    def words(self) -> list[int | None]:
-        """Which word of its text each token is of, None for special ones."""
-        return self._of(self._encoding.word_ids)
-
-    def _of(self, column: list[R]) -> list[R]:
-        return column if self._kept is None else [column[place] for place in self._kept]
 
 
 def in_texts(index: int) -> str:
@@ -133,6 +75,7 @@ class Tokenizer:
         """
         self.max_tokens = max_tokens
         self.native = _open(path)
+        self._words = Words.of(self.native)
         model = self.native.model
         self.marks_continuation = bool(getattr(model, "continuing_subword_prefix", None))
         """Pieces that continue a word are written with a prefix, as in WordPiece."""
@@ -179,14 +122,33 @@ class Tokenizer:
         named: Named = in_texts,
     ) -> list[TokenizedText]:
         """Tokenise on the calling thread; see `encode`."""
-        encode = self.native.encode_batch if offsets else self.native.encode_batch_fast
-        encodings: list[Encoding] = encode(list(texts))
-        return [
-            TokenizedText(encoding)
-            if 0 < len(encoding) <= self.max_tokens
-            else self._limit(named(index), texts[index], encoding, truncation)
-            for index, encoding in enumerate(encodings)
-        ]
+        found = {} if offsets else self._by_words(texts)
+        left = [index for index in range(len(texts)) if index not in found]
+        if left:
+            encode = self.native.encode_batch if offsets else self.native.encode_batch_fast
+            encodings: list[Encoding] = encode([texts[index] for index in left])
+            for index, encoding in zip(left, encodings, strict=True):
+                found[index] = (
+                    TokenizedText(encoding)
+                    if 0 < len(encoding) <= self.max_tokens
+                    else self._limit(named(index), texts[index], encoding, truncation)
+                )
+        return [found[index] for index in range(len(texts))]
+
+    def _by_words(self, texts: Sequence[Text]) -> dict[int, TokenizedText]:
+        """Return the texts whose words say what their tokens are, and that fit."""
+        if self._words is None:
+            return {}
+        found = {
+            index: self._words.tokenized(text)
+            for index, text in enumerate(texts)
+            if isinstance(text, str)
+        }
+        return {
+            index: text
+            for index, text in found.items()
+            if text is not None and 0 < len(text) <= self.max_tokens
+        }
 
     def _limit(
         self, name: str, text: Text, encoding: Encoding, truncation: Truncation

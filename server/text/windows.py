@@ -1,7 +1,8 @@
 """A question with one part of a long context after the other, in windows that overlap."""
 
 from server.errors import InvalidRequest, TooLong
-from server.text.tokenizer import TokenizedText, Tokenizer, places_of
+from server.text.tokenized import TokenizedText
+from server.text.tokenizer import Tokenizer, places_of
 
 MAX_WINDOW = 384
 """Longest window of question and context, in tokens, and what two windows share where the caller
