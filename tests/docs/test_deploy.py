@@ -1,6 +1,7 @@
 """What deploy/ says agrees with the server: options, ports, names, bounds; and with itself."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def read(path: str) -> Any:
 
 DASHBOARD = json.loads((DEPLOY / "grafana/dashboard.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 RULES = [rule for group in read("prometheus/alerts.yml")["groups"] for rule in group["rules"]]
 ALERTS = [rule for rule in RULES if "alert" in rule]
 QUERIES = [rule["expr"] for rule in RULES] + [
@@ -96,6 +98,23 @@ def test_image_sets_only_options_that_exist(image: str) -> None:
     assert options <= set(OPTIONS)
     assert values["HEED_PROVIDER"] in OPTIONS["provider"].metadata["choices"]
     assert values["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+@pytest.mark.skipif(
+    not THP.is_file() or "[madvise]" not in THP.read_text(),
+    reason="the kernel does not give huge pages on request: transparent_hugepage=madvise",
+)
+@pytest.mark.parametrize("image", IMAGES)
+def test_image_gets_huge_pages_from_the_c_library(image: str) -> None:
+    code = "block = bytearray(1 << 26); print(open('/proc/self/smaps').read())"
+
+    def has_huge_pages(tunables: str) -> bool:
+        env = os.environ | {"GLIBC_TUNABLES": tunables}
+        areas = subprocess.check_output([sys.executable, "-c", code], env=env, text=True)
+        return re.search(r"VmFlags:.*\bhg\b", areas) is not None
+
+    assert has_huge_pages(environment(image)["GLIBC_TUNABLES"])
+    assert not has_huge_pages("")
 
 
 @pytest.mark.parametrize("image", IMAGES)
