@@ -18,7 +18,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer, WhitespaceSplit
 from server.text.tokenized import TokenizedText
 
 MAX_WORDS = 1 << 16
-"""Words that are kept, some 15 MiB; one more and all are forgotten."""
+"""Words that are kept, 20 MiB of usual ones; one more and all are forgotten."""
 MAX_WORD_CHARS = 32
 """Longer words, such as addresses, seldom come again and are not kept."""
 MAX_NEW = 16
