@@ -30,14 +30,13 @@ MAX_CHARS = 1 << 14
 class Words:
     """The words that one tokenizer has met."""
 
-    def __init__(self, native: Tokenizer) -> None:
-        """Read what the tokenizer puts around every text."""
-        frame = native.encode("a")
-        marks = frame.special_tokens_mask
+    def __init__(self, native: Tokenizer, framed: Encoding) -> None:
+        """Keep what the tokenizer puts around every text; `framed` is any one word."""
+        marks = framed.special_tokens_mask
         first = marks.index(0)
         last = first + marks.count(0)
         self._native = native
-        self._before, self._behind = tuple(frame.ids[:first]), tuple(frame.ids[last:])
+        self._before, self._behind = tuple(framed.ids[:first]), tuple(framed.ids[last:])
         self._known: dict[str, tuple[int, ...]] = {}
 
     @classmethod
@@ -51,10 +50,9 @@ class Words:
         added = native.get_added_tokens_decoder().values()
         if not is_plain or any(len(token.content.split()) != 1 for token in added):
             return None
-        marks = native.encode("a")
-        # Around the text, not inside it, and of one type throughout.
-        is_framed = 0 in marks.special_tokens_mask and not any(marks.type_ids)
-        return cls(native) if is_framed else None
+        framed = native.encode("a")
+        has_word = 0 in framed.special_tokens_mask
+        return cls(native, framed) if has_word and not any(framed.type_ids) else None
 
     def tokenized(self, text: str) -> TokenizedText | None:
         """Return a text as the tokenizer would, None where that is better asked."""
