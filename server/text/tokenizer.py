@@ -137,18 +137,14 @@ class Tokenizer:
 
     def _by_words(self, texts: Sequence[Text]) -> dict[int, TokenizedText]:
         """Return the texts whose words say what their tokens are, and that fit."""
-        if self._words is None:
-            return {}
-        found = {
-            index: self._words.tokenized(text)
-            for index, text in enumerate(texts)
-            if isinstance(text, str)
-        }
-        return {
-            index: text
-            for index, text in found.items()
-            if text is not None and 0 < len(text) <= self.max_tokens
-        }
+        found: dict[int, TokenizedText] = {}
+        for index, text in enumerate(texts):
+            if self._words is None or not isinstance(text, str):
+                continue
+            tokenized = self._words.tokenized(text)
+            if tokenized is not None and 0 < len(tokenized) <= self.max_tokens:
+                found[index] = tokenized
+        return found
 
     def _limit(
         self, name: str, text: Text, encoding: Encoding, truncation: Truncation
