@@ -7,7 +7,7 @@ import numpy as np
 
 from loadtest import served
 from loadtest.benchmarks.compare import Comparison, Figures, Side, interleave
-from loadtest.benchmarks.runs import NUM_TEXTS, SEED, Bench, max_tokens, output, typical
+from loadtest.benchmarks.runs import NUM_TEXTS, SEED, Bench, max_tokens, typical
 from loadtest.scenario.lengths import Fixed
 from loadtest.workload.texts import texts
 
@@ -25,14 +25,12 @@ SHORT_ONES = 64
 
 def policies(bench: Bench) -> list[Comparison]:
     """Compare packing with every other policy, under every kind of load."""
-    can_sort = "sorted" in output("server", "--help")
-    names = [name for name, options in POLICIES.items() if can_sort or "sorted" not in options]
     with served.serve(bench.models, bench.folder / "first.log") as server:
         longest = max_tokens(server, bench.model)
     found = []
     for kind, lines in lengths(longest).items():
         path = bench.write(kind.partition(" ")[0], lines)
-        sides: dict[str, Side] = {name: _side(bench, name, path) for name in names}
+        sides: dict[str, Side] = {name: _side(bench, name, path) for name in POLICIES}
         found.append(interleave(f"{kind}, {bench.model}", sides, bench.pairs))
     return found
 
